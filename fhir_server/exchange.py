@@ -1,0 +1,120 @@
+"""What travels between the floors of the server: a `Call` goes in under a `Context`, a `Reply` comes out.
+
+Nothing here knows HTTP. A Bundle replays its entries as Calls, the command line and the PRM features make Calls of
+their own, and the HTTP face only translates.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from fhir_server.fhir.outcome import Issue
+
+if TYPE_CHECKING:
+    from fhir_server.config import Settings
+    from fhir_server.store.repository import Repository
+
+Resource = dict[str, Any]
+Params = tuple[tuple[str, str], ...]
+Return = Literal["", "minimal", "representation", "OperationOutcome"]
+
+
+def utc_now() -> datetime:
+    """Return the time, with its zone."""
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Prefer:
+    """The `Prefer` header: https://hl7.org/fhir/R4/http.html#ops and #async."""
+
+    return_: Return = ""
+    strict: bool = False
+    respond_async: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking."""
+
+    id: str = "anonymous"
+    scopes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One interaction or operation that is asked for.
+
+    `interaction` is a code of https://hl7.org/fhir/R4/valueset-system-restful-interaction.html or
+    valueset-type-restful-interaction.html (`read`, `vread`, `update`, `patch`, `delete`, `history-instance`,
+    `history-type`, `history-system`, `create`, `search-type`, `search-system`, `search-compartment`, `capabilities`,
+    `transaction`, `batch`), or `operation`. Conditional forms have no `id` and their criteria in `params`.
+    """
+
+    interaction: str
+    type: str = ""
+    id: str = ""
+    version: str = ""
+    operation: str = ""
+    compartment: tuple[str, str] | None = None
+    """Type and id of the compartment that a `search-compartment` or a compartment operation is about."""
+    params: Params = ()
+    """Query parameters and form parameters, decoded, in their order. Result parameters of the HTTP face (`_format`,
+    `_pretty`) are not among them."""
+    resource: Any = None
+    """The decoded body: a resource, or the array of a JSON Patch."""
+    if_match: str = ""
+    if_none_match: str = ""
+    if_none_exist: str | None = None
+    if_modified_since: str = ""
+    prefer: Prefer = field(default_factory=Prefer)
+    affects_state: bool = True
+    """False when an operation was asked for by GET."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a Call.
+
+    `resource` is the body, or None. `version` and `last_modified` become `ETag` and `Last-Modified`; `location` is
+    relative to the base (`Patient/1/_history/1`). `issues` go into an OperationOutcome where the client prefers one.
+    """
+
+    status: int = 200
+    resource: Resource | None = None
+    version: str = ""
+    last_modified: datetime | None = None
+    location: str = ""
+    issues: tuple[Issue, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes | None = None
+    """Bytes to send as they are, instead of a resource (Binary)."""
+
+
+Dispatch = Callable[["Context", Call], Awaitable[Reply]]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Under what a Call is handled: whose data, on whose behalf, with which means."""
+
+    repo: "Repository"
+    """Bound to the tenant; the only way to the data."""
+    settings: "Settings"
+    dispatch: Dispatch
+    """`engine.handle`, for those that replay Calls (Bundles, operations)."""
+    base_url: str
+    """The public base of the FHIR service, without a slash at its end: `http://127.0.0.1:8080/fhir`."""
+    principal: Principal = field(default_factory=Principal)
+    request_id: str = ""
+    now: Callable[[], datetime] = utc_now
+
+    @property
+    def tenant(self) -> str:
+        """The tenant whose data this is about."""
+        return self.repo.tenant
+
+    def within(self, repo: "Repository") -> "Context":
+        """Return the same context over another view of the data, such as that of a transaction."""
+        return replace(self, repo=repo)

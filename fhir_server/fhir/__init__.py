@@ -1,0 +1,1 @@
+"""What FHIR R4 says, as pure functions: no input or output happens in this package."""

@@ -1,0 +1,1 @@
+"""Where resources are kept: current versions and history in MongoDB."""
