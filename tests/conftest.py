@@ -1,0 +1,83 @@
+"""One embedded MongoDB for the whole run, and what tests make of it.
+
+The database is real and shared, also between xdist workers, so that collections and indexes are made once. Tests are
+kept apart by `tenant`, which is a new one for each test.
+"""
+
+import os
+import shutil
+import tempfile
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+from pymongo import AsyncMongoClient
+from pymongo.asynchronous.database import AsyncDatabase
+
+from fhir_server.config import Settings
+from fhir_server.store.embedded import EmbeddedMongod
+
+_URI = "FHIR_TEST_MONGODB_URI"
+_DATABASE = "fhir_test"
+_OWNED = pytest.StashKey[tuple[EmbeddedMongod, Path]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start `mongod` in the controlling process; xdist workers inherit its address by the environment."""
+    if hasattr(config, "workerinput") or config.option.collectonly:
+        return
+    if uri := os.environ.get(_URI):
+        pymongo.MongoClient[dict[str, Any]](uri).drop_database(_DATABASE)
+        return
+    directory = Path(tempfile.mkdtemp(prefix="fhir-test-"))
+    mongod = EmbeddedMongod(directory, cache_mb=256, oplog_mb=256)
+    config.stash[_OWNED] = (mongod, directory)
+    os.environ[_URI] = mongod.start().uri
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop it, also after an interrupted run."""
+    owned = config.stash.get(_OWNED, None)
+    if owned is None:
+        return
+    del config.stash[_OWNED]
+    mongod, directory = owned
+    os.environ.pop(_URI, None)
+    mongod.stop()
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def mongodb_uri() -> str:
+    """The address of the MongoDB of this run."""
+    return os.environ[_URI]
+
+
+@pytest.fixture(scope="session")
+async def client(mongodb_uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
+    """A client that all tests of this process share."""
+    async with AsyncMongoClient[dict[str, Any]](mongodb_uri, tz_aware=True, serverSelectionTimeoutMS=10_000) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="session")
+def database(client: AsyncMongoClient[dict[str, Any]]) -> AsyncDatabase[dict[str, Any]]:
+    """The database that all tests share; look only at what your `tenant` owns."""
+    return client[_DATABASE]
+
+
+@pytest.fixture
+def tenant() -> str:
+    """A tenant that no other test uses."""
+    return f"t{uuid.uuid4().hex[:16]}"
+
+
+@pytest.fixture
+def settings(tenant: str, mongodb_uri: str) -> Settings:
+    """Settings as they are by default, for this test's tenant; neither `.env` nor the environment is read."""
+    values = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
+    values |= {"default_tenant": tenant, "mongodb_uri": mongodb_uri, "mongodb_database": _DATABASE}
+    return Settings(_env_file=None, **values)
