@@ -1,0 +1,129 @@
+"""The database that all repositories share: connection, collections and their indexes, secrets."""
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from pymongo import ASCENDING, AsyncMongoClient, IndexModel, ReturnDocument
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.read_concern import ReadConcern
+from pymongo.write_concern import WriteConcern
+
+from fhir_server.config import Settings
+from fhir_server.fhir.definitions import RESOURCE_TYPES
+from fhir_server.store.batcher import Batcher
+from fhir_server.store.documents import CODEC_OPTIONS
+
+Document = dict[str, Any]
+IndexModels = Callable[[str], Sequence[IndexModel]]
+
+HISTORY = "_history"
+GUARDS = "_guards"
+SECRETS = "_secrets"
+GUARD_SECONDS = 3600
+NAMESPACE_EXISTS = 48
+
+CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDING)], name="changed")
+HISTORY_CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDING), ("v", ASCENDING)], name="changed")
+
+
+def connect(uri: str, settings: Settings) -> AsyncMongoClient[Document]:
+    """Return a client that gives up on an absent MongoDB after `mongodb_timeout_ms`."""
+    wait = settings.mongodb_timeout_ms
+    return AsyncMongoClient(
+        uri,
+        appname="fhir-server",
+        maxPoolSize=settings.mongodb_pool_size,
+        serverSelectionTimeoutMS=wait,
+        connectTimeoutMS=wait,
+        waitQueueTimeoutMS=wait,
+        socketTimeoutMS=settings.search_timeout_ms + wait,
+        retryWrites=True,
+        retryReads=True,
+    )
+
+
+class Database:
+    """Collections by resource type, made with their indexes when a type is first written.
+
+    Writes are acknowledged by a majority and its journal, reads see what a majority has.
+    """
+
+    def __init__(self, database: AsyncDatabase[Document], settings: Settings, index_models: IndexModels) -> None:
+        self.settings = settings
+        self.mongodb = database.with_options(
+            codec_options=CODEC_OPTIONS,
+            read_concern=ReadConcern("majority"),
+            write_concern=WriteConcern(w="majority", j=True),
+        )
+        self._index_models = index_models
+        self._collections: dict[str, AsyncCollection[Document]] = {}
+        self._prepared: set[str] = set()
+        self._readers: dict[str, Batcher[str, Document | None]] = {}
+        self._secrets: dict[str, bytes] = {}
+
+    @property
+    def client(self) -> AsyncMongoClient[Document]:
+        """The connection that sessions are started on."""
+        return self.mongodb.client
+
+    def collection(self, name: str) -> AsyncCollection[Document]:
+        """Return a collection; a resource type's is named by it."""
+        found = self._collections.get(name)
+        if found is None:
+            found = self._collections[name] = self.mongodb[name]
+        return found
+
+    async def prepare(self, type_: str) -> None:
+        """Make the collections of a resource type and their indexes, unless this process has done so."""
+        if type_ in self._prepared:
+            return
+        await self.collection(type_).create_indexes([CHANGED, *self._index_models(type_)])
+        await self.collection(type_ + HISTORY).create_indexes([HISTORY_CHANGED])
+        self._prepared.add(type_)
+
+    async def prepare_guards(self) -> None:
+        """Make the collection of guards, whose documents MongoDB removes after an hour."""
+        if GUARDS not in self._prepared:
+            await self.collection(GUARDS).create_index("u", expireAfterSeconds=GUARD_SECONDS)
+            self._prepared.add(GUARDS)
+
+    async def existing_types(self) -> frozenset[str]:
+        """Return the resource types that have ever been written."""
+        return RESOURCE_TYPES.intersection(await self.mongodb.list_collection_names())
+
+    async def find_current(self, type_: str, key: str) -> Document | None:
+        """Return a current version's document; concurrent callers share a round trip."""
+        reader = self._readers.get(type_)
+        if reader is None:
+            reader = self._readers[type_] = Batcher(self._finder(type_))
+        return await reader(key)
+
+    def _finder(self, type_: str) -> Callable[[list[str]], Awaitable[list[Document | None]]]:
+        collection = self.collection(type_)
+
+        async def find(keys: list[str]) -> list[Document | None]:
+            if len(keys) == 1:
+                return [await collection.find_one({"_id": keys[0]}, {"s": 0})]
+            documents = await collection.find({"_id": {"$in": list(set(keys))}}, {"s": 0}).to_list()
+            found = {document["_id"]: document for document in documents}
+            return [found.get(key) for key in keys]
+
+        return find
+
+    async def secret(self, name: str) -> bytes:
+        """Return 32 random bytes that all processes share and that are made at the first call."""
+        if name not in self._secrets:
+            made = await self.collection(SECRETS).find_one_and_update(
+                {"_id": name},
+                {"$setOnInsert": {"key": secrets.token_bytes(32)}},
+                upsert=True,
+                return_document=ReturnDocument.AFTER,
+            )
+            self._secrets[name] = bytes(made["key"])
+        return self._secrets[name]
+
+    async def ping(self) -> None:
+        """Raise a PyMongoError when MongoDB does not answer."""
+        await self.mongodb.command("ping")

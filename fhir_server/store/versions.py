@@ -1,0 +1,106 @@
+"""One version of one resource, and the document that holds it.
+
+The current version of a resource is a document of the collection named by its type, a superseded one a document of
+`<type>_history` (docs/decisions/0003-versions.md):
+
+    {_id: "{tenant}/{id}", t: tenant, i: id, v: 3, u: lastUpdated, m: "PUT", r: {…the resource…}, s: {…index…}}
+
+A deletion is a version too: `d: true`, without `r` and `s`. History documents have no `s`, and end their `_id` with
+the version, padded so that the order of the keys is that of the versions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from fhir_server.exchange import Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version; `resource` is None where the version is a deletion."""
+
+    type: str
+    id: str
+    number: int
+    last_updated: datetime
+    method: str
+    resource: Resource | None
+
+    @property
+    def deleted(self) -> bool:
+        """Whether this version is a deletion."""
+        return self.resource is None
+
+    @property
+    def reference(self) -> str:
+        """The relative reference to the resource, such as `Patient/123`."""
+        return f"{self.type}/{self.id}"
+
+    @property
+    def location(self) -> str:
+        """The version-specific location, relative to the base."""
+        return f"{self.type}/{self.id}/_history/{self.number}"
+
+    @staticmethod
+    def from_document(type_: str, document: Mapping[str, Any]) -> "Version":
+        """Read a document of a current or a history collection."""
+        return Version(type_, document["i"], document["v"], document["u"], document["m"], document.get("r"))
+
+
+def current_key(tenant: str, id_: str) -> str:
+    """Return the `_id` of a resource's current version."""
+    return f"{tenant}/{id_}"
+
+
+def history_key(tenant: str, id_: str, number: int) -> str:
+    """Return the `_id` of a superseded version."""
+    return f"{tenant}/{id_}/{number:010d}"
+
+
+def document(tenant: str, version: Version, index: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return what the current collection holds for a version."""
+    found: dict[str, Any] = {
+        "_id": current_key(tenant, version.id),
+        "t": tenant,
+        "i": version.id,
+        "v": version.number,
+        "u": version.last_updated,
+        "m": version.method,
+    }
+    if version.resource is None:
+        found["d"] = True
+    else:
+        found["r"] = version.resource
+        found["s"] = index or {}
+    return found
+
+
+def history_document(tenant: str, version: Version) -> dict[str, Any]:
+    """Return what the history collection holds for a version."""
+    found = document(tenant, version, None)
+    found["_id"] = history_key(tenant, version.id, version.number)
+    found.pop("s", None)
+    return found
+
+
+def instant(moment: datetime) -> str:
+    """Return a FHIR instant in UTC with milliseconds."""
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def next_moment(now: datetime, previous: Version | None) -> datetime:
+    """Return the time of a new version: now, to the millisecond, yet later than the version before it."""
+    moment = now.astimezone(UTC).replace(microsecond=now.microsecond // 1000 * 1000)
+    if previous is not None and moment <= previous.last_updated:
+        return previous.last_updated + timedelta(milliseconds=1)
+    return moment
+
+
+def stamped(resource: Resource, id_: str, number: int, moment: datetime) -> Resource:
+    """Return the resource with its id, `meta.versionId` and `meta.lastUpdated` set, all else as the client wrote it."""
+    meta = {"versionId": str(number), "lastUpdated": instant(moment)}
+    meta.update((name, value) for name, value in resource.get("meta", {}).items() if name.lstrip("_") not in meta)
+    first = {"resourceType": resource["resourceType"], "id": id_, "meta": meta}
+    return first | {name: value for name, value in resource.items() if name not in first}

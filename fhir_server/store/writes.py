@@ -1,0 +1,66 @@
+"""What a unit of work asks of the store, as data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from fhir_server.exchange import Resource
+from fhir_server.store.versions import Version, next_moment, stamped
+
+Index = Mapping[str, Any]
+
+
+class VersionConflictError(Exception):
+    """Somebody else wrote the resource since it was read; whoever wrote may read again and try again."""
+
+    def __init__(self, type_: str, id_: str) -> None:
+        super().__init__(f"{type_}/{id_}")
+        self.type = type_
+        self.id = id_
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A new version that follows `previous` (None where the resource has never existed).
+
+    `version.resource` is what will be stored; `index` its search entries (none for a deletion).
+    """
+
+    version: Version
+    index: Index | None
+    previous: Version | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """Writes that happen together or not at all.
+
+    `guards` are keys of conditions that were looked up before (conditional creates): of two units that hold the same
+    guard at the same time one fails and has to look again.
+    """
+
+    writes: tuple[Write, ...]
+    guards: tuple[str, ...] = field(default=())
+
+
+def write(resource: Resource, index: Index, *, id_: str, now: datetime, method: str, previous: Version | None = None) -> Write:
+    """Return the write of a resource as the version after `previous`, stamped with its number and time."""
+    number = previous.number + 1 if previous else 1
+    moment = next_moment(now, previous)
+    found = stamped(resource, id_, number, moment)
+    return Write(Version(resource["resourceType"], id_, number, moment, method, found), index, previous)
+
+
+def deletion(previous: Version, *, now: datetime) -> Write:
+    """Return the write that deletes a resource."""
+    moment = next_moment(now, previous)
+    return Write(Version(previous.type, previous.id, previous.number + 1, moment, "DELETE", None), None, previous)
+
+
+def by_type(writes: Sequence[Write]) -> dict[str, list[Write]]:
+    """Group writes by resource type, in their order."""
+    groups: dict[str, list[Write]] = {}
+    for item in writes:
+        groups.setdefault(item.version.type, []).append(item)
+    return groups
