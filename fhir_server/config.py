@@ -14,6 +14,7 @@ class Settings(BaseSettings):
 
     # Where it listens
     host: str = Field("127.0.0.1", description="Address to listen on. Without configured auth only loopback is allowed.")
+    allow_unauthenticated: bool = Field(False, description="Listen on other addresses than loopback although no auth is configured. Only where something in front of the server authenticates.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=64, description="Number of server processes.")
     base_url: str = Field("", description="Public base URL of the FHIR service, such as `https://ehr.example.org/fhir`. Empty: taken from the request.")

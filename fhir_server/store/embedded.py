@@ -126,14 +126,17 @@ class EmbeddedMongod:
         try:
             _end_orphan(self._db_path)
             self.port = self._choose_port()
-            self._launch(binary)
+            self._wait_until_primary(self._launch(binary))
         except BaseException:
             self.stop()
             raise
         return self
 
     def restart_if_dead(self) -> bool:
-        """Start `mongod` again, on the same port, when it has ended by itself; True when that was so."""
+        """Start `mongod` again, on the same port, when it has ended by itself; True when that was so.
+
+        It does not wait until that one is ready: clients do that anyway.
+        """
         if self._lock is None or self.pid:
             return False
         self._launch(find_mongod())
@@ -211,7 +214,7 @@ class EmbeddedMongod:
         record.write_text(str(port), encoding="ascii")
         return port
 
-    def _launch(self, binary: Path) -> None:
+    def _launch(self, binary: Path) -> "subprocess.Popen[bytes]":
         self.rotate_log()
         command = [
             str(binary),
@@ -231,7 +234,7 @@ class EmbeddedMongod:
             *self._options,
         ]
         with self._errors_path.open("wb") as errors:
-            self._process = subprocess.Popen(  # noqa: S603 -- our own binary
+            process = subprocess.Popen(  # noqa: S603 -- our own binary
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -240,7 +243,8 @@ class EmbeddedMongod:
                 start_new_session=True,
                 preexec_fn=end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 -- no threads at this time
             )
-        self._wait_until_primary(self._process)
+        self._process = process
+        return process
 
     def _wait_until_primary(self, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -283,6 +287,10 @@ class EmbeddedMongod:
         except PyMongoError:
             # Still starting: the caller asks again until its time is up.
             return
+
+    def reason(self) -> str:
+        """Return why the `mongod` that has ended by itself did so, as far as is known."""
+        return self._reason(self._process) if self._process else ""
 
     def _reason(self, process: "subprocess.Popen[bytes]") -> str:
         said = self._errors_path.read_text(encoding="utf-8", errors="replace").strip()

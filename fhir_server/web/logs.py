@@ -1,0 +1,90 @@
+"""Structured logs on standard error: one JSON object a line, or lines for people.
+
+No log holds a resource's content, a query's values or the message of an unforeseen exception (which may quote both):
+of an exception its class and the places in the code are logged.
+"""
+
+import logging
+import sys
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+import msgspec
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+from fhir_server.config import Settings
+
+_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+_encoder = msgspec.json.Encoder(enc_hook=repr)
+
+
+def configure(settings: Settings) -> None:
+    """Set up structlog, and the standard library's logging with it, for this process."""
+    level = _LEVELS[settings.log_level]
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        describe_exception,
+    ]
+    console = settings.log_format == "console"
+    renderer: Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else render_json
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    _configure_standard_library(level, shared, renderer)
+
+
+def _configure_standard_library(level: int, shared: Iterable[Processor], renderer: Processor) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(max(level, logging.WARNING))
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access", "pymongo"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(max(level, logging.WARNING))
+
+
+def render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
+    """Return the event as one line of JSON."""
+    return _encoder.encode(event).decode()
+
+
+def describe_exception(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Replace `exc_info` by the exception's class and the places it came through, without its message."""
+    given = event.pop("exc_info", None)
+    error = sys.exc_info()[1] if given is True else given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        event["exception"] = f"{type(error).__module__}.{type(error).__qualname__}"
+        event["at"] = _places(error.__traceback__)
+        cause = error.__cause__ or error.__context__
+        if cause is not None:
+            event["cause"] = f"{type(cause).__module__}.{type(cause).__qualname__}"
+    return event
+
+
+def _places(trace: TracebackType | None) -> list[str]:
+    places = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        places.append(f"{code.co_filename.rsplit('/site-packages/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
+        trace = trace.tb_next
+    return places
+
+
+def get_logger() -> Any:
+    """Return a logger that is bound to nothing but the context variables."""
+    return structlog.get_logger()
