@@ -59,6 +59,7 @@ class CompiledPath:
     branches: tuple[Branch, ...]
 
     def __call__(self, node: Mapping[str, Any], root: Mapping[str, Any] | None = None) -> list[Value]:
+        """Return what is found in `node`, in the resource `root`."""
         around = node if root is None else root
         return [
             (value["resourceType"] if branch.type == "Resource" else branch.type, value)
@@ -108,6 +109,7 @@ class _Compiler:
         self._context_type = context_type
 
     def compile(self, node: Node) -> list[Branch]:
+        """Return the branches of a tree."""
         match node:
             case Literal():
                 return [Branch(_LITERALS[type(node.value)], steps.constant(node.value), path=repr(node.value))]
@@ -169,7 +171,8 @@ class _Compiler:
             raise PathError(f"the function {node.name}() with {len(node.arguments)} argument(s) is not supported")
         return handler(self, node)
 
-    def _where(self, node: Call) -> list[Branch]:
+    def where(self, node: Call) -> list[Branch]:
+        """Keep what meets the criteria."""
         return [
             replace(branch, get=steps.filtered(branch.get, self._test(node.arguments[0], branch.type)))
             for branch in self.compile(node.base)
@@ -186,55 +189,63 @@ class _Compiler:
             case _:
                 return steps.is_true(_getters(_Compiler(self._resource_type, type_).compile(criteria)))
 
-    def _exists(self, node: Call) -> list[Branch]:
-        branches = self._where(node) if node.arguments else self.compile(node.base)
+    def exists(self, node: Call) -> list[Branch]:
+        """Give whether anything (of the criteria) is there, or nothing for `empty()`."""
+        branches = self.where(node) if node.arguments else self.compile(node.base)
         return [_boolean(steps.exists(_getters(branches), wanted=node.name == "exists"))]
 
-    def _not(self, node: Call) -> list[Branch]:
+    def negation(self, node: Call) -> list[Branch]:
+        """Give the opposite of a boolean."""
         return [_boolean(steps.negated(_getters(self.compile(node.base))))]
 
-    def _first(self, node: Call) -> list[Branch]:
+    def first(self, node: Call) -> list[Branch]:
+        """Keep the first or the last."""
         return [
             _sliced(branch, 0, 1) if node.name == "first" else _sliced(branch, -1, None) for branch in self.compile(node.base)
         ]
 
-    def _cast(self, node: Call) -> list[Branch]:
+    def cast(self, node: Call) -> list[Branch]:
+        """Apply a type operation in its form of a function."""
         operator = "is" if node.name == "is" else "as"
         return self._typed(operator, node.base, _type_argument(node))
 
-    def _extension(self, node: Call) -> list[Branch]:
+    def extension(self, node: Call) -> list[Branch]:
+        """Find extensions by their url, or whether there is one."""
         url = _string_argument(node)
         found = [step for base in self.compile(node.base) for step in _steps(base, "extension")]
         kept = [replace(branch, get=steps.filtered(branch.get, steps.with_url(url))) for branch in found]
         return [_boolean(steps.exists(_getters(kept), wanted=True))] if node.name == "hasExtension" else kept
 
-    def _resolve(self, node: Call) -> list[Branch]:
+    def resolve(self, node: Call) -> list[Branch]:
+        """Mark references whose target is asked about."""
         return [replace(branch, type=_RESOLVED) for branch in self.compile(node.base)]
 
-    def _union(self, node: Call) -> list[Branch]:
+    def union(self, node: Call) -> list[Branch]:
+        """Take both."""
         return [*self.compile(node.base), *self.compile(node.arguments[0])]
 
-    def _same(self, node: Call) -> list[Branch]:
+    def same(self, node: Call) -> list[Branch]:
+        """Take what is there: index entries are a set anyway."""
         return self.compile(node.base)
 
 
 _FUNCTIONS: Mapping[tuple[str, int], Callable[[_Compiler, Call], list[Branch]]] = {
-    ("where", 1): _Compiler._where,
-    ("exists", 0): _Compiler._exists,
-    ("exists", 1): _Compiler._exists,
-    ("empty", 0): _Compiler._exists,
-    ("not", 0): _Compiler._not,
-    ("first", 0): _Compiler._first,
-    ("last", 0): _Compiler._first,
-    ("as", 1): _Compiler._cast,
-    ("ofType", 1): _Compiler._cast,
-    ("is", 1): _Compiler._cast,
-    ("extension", 1): _Compiler._extension,
-    ("hasExtension", 1): _Compiler._extension,
-    ("resolve", 0): _Compiler._resolve,
-    ("union", 1): _Compiler._union,
-    ("combine", 1): _Compiler._union,
-    ("distinct", 0): _Compiler._same,
+    ("where", 1): _Compiler.where,
+    ("exists", 0): _Compiler.exists,
+    ("exists", 1): _Compiler.exists,
+    ("empty", 0): _Compiler.exists,
+    ("not", 0): _Compiler.negation,
+    ("first", 0): _Compiler.first,
+    ("last", 0): _Compiler.first,
+    ("as", 1): _Compiler.cast,
+    ("ofType", 1): _Compiler.cast,
+    ("is", 1): _Compiler.cast,
+    ("extension", 1): _Compiler.extension,
+    ("hasExtension", 1): _Compiler.extension,
+    ("resolve", 0): _Compiler.resolve,
+    ("union", 1): _Compiler.union,
+    ("combine", 1): _Compiler.union,
+    ("distinct", 0): _Compiler.same,
 }
 
 
