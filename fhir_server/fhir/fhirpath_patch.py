@@ -1,0 +1,134 @@
+"""FHIRPath Patch: https://hl7.org/fhir/R4/fhirpatch.html.
+
+A Parameters resource whose `operation` parameters are carried out one after the other; paths see what earlier
+operations did. Parameters that are no patch are a 400, an operation that can not be carried out a 422; both name the
+operation, counted from 0, and its path.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from fhir_server.fhir.fhirpath import SAFE_FUNCTIONS, FhirPathError, Node, compile_expression, locate, root
+from fhir_server.fhir.fhirpath.nodes import named
+from fhir_server.fhir.json_patch import clone
+from fhir_server.fhir.outcome import bad_request
+from fhir_server.fhir.patch_document import Operation, parse_operations
+from fhir_server.fhir.patch_edit import Slot, insert_at, move_within, put, remove, slot_of
+from fhir_server.fhir.patch_value import fitting
+
+BUDGET = 200_000
+"""How many steps the evaluation of one path may take."""
+
+
+def apply(resource: dict[str, Any], parameters: Any, *, max_depth: int = 64) -> dict[str, Any]:
+    """Return what the patch makes of `resource`, which is left as it is."""
+    operations = parse_operations(parameters)
+    patched: dict[str, Any] = clone(resource)
+    for operation in operations:
+        _APPLY[operation.type](patched, operation, max_depth)
+    return patched
+
+
+def _add(resource: dict[str, Any], operation: Operation, max_depth: int) -> None:
+    parent = _one(resource, operation, operation.path)
+    slot = _slot(parent, operation, operation.name, operation.value_type)
+    if not slot.repeats and slot.present():
+        raise operation.failed(
+            f"{parent.path} already has {operation.name}, which does not repeat; use replace.", code="duplicate"
+        )
+    insert_at(slot, slot.count(), fitting(operation, slot.element, parent, max_depth))
+
+
+def _insert(resource: dict[str, Any], operation: Operation, max_depth: int) -> None:
+    parent, slot = _list(resource, operation)
+    if operation.index > slot.count():
+        raise operation.failed(f"the list has {slot.count()} items; nothing can be inserted at {operation.index}.")
+    insert_at(slot, operation.index, fitting(operation, slot.element, parent, max_depth))
+
+
+def _delete(resource: dict[str, Any], operation: Operation, _max_depth: int) -> None:
+    found = _find(resource, operation, operation.path)
+    if len(found) > 1:
+        raise operation.failed(
+            f"the path yields {len(found)} elements; only one can be deleted at a time.", code="multiple-matches"
+        )
+    if not found:
+        return
+    if found[0].owner is None:
+        raise operation.failed("the resource itself can not be deleted by a patch; use DELETE.")
+    remove(found[0])
+
+
+def _replace(resource: dict[str, Any], operation: Operation, max_depth: int) -> None:
+    node = _one(resource, operation, operation.path)
+    if node.parent is None or node.element is None:
+        raise operation.failed("the resource itself can not be replaced by a patch; use PUT.")
+    slot = _slot(node.parent, operation, node.element.choice or node.name, operation.value_type)
+    put(node, slot, fitting(operation, slot.element, node.parent, max_depth))
+
+
+def _move(resource: dict[str, Any], operation: Operation, _max_depth: int) -> None:
+    _, slot = _list(resource, operation)
+    for name, position in (("source", operation.source), ("destination", operation.destination)):
+        if position >= slot.count():
+            raise operation.failed(f"the list has {slot.count()} items; {name} {position} is not among them.")
+    move_within(slot, operation.source, operation.destination)
+
+
+_APPLY: dict[str, Callable[[dict[str, Any], Operation, int], None]] = {
+    "add": _add,
+    "insert": _insert,
+    "delete": _delete,
+    "replace": _replace,
+    "move": _move,
+}
+
+
+def _find(resource: dict[str, Any], operation: Operation, path: str) -> list[Node]:
+    try:
+        expression = compile_expression(path)
+    except FhirPathError as error:
+        raise bad_request(f"{operation}: the path is no FHIRPath: {error}.") from error
+    unsafe = expression.functions - SAFE_FUNCTIONS
+    if unsafe:
+        raise bad_request(f"{operation}: {min(unsafe)}() can not be used in the path of a patch.", code="not-supported")
+    try:
+        return locate(expression, root(resource), budget=BUDGET)
+    except FhirPathError as error:
+        raise operation.failed(f"the path can not be evaluated: {error}.") from error
+
+
+def _one(resource: dict[str, Any], operation: Operation, path: str) -> Node:
+    found = _find(resource, operation, path)
+    if len(found) == 1:
+        return found[0]
+    where = "the path" if path == operation.path else repr(path)
+    if not found:
+        raise operation.failed(f"{where} yields no element of this resource.", code="not-found")
+    raise operation.failed(f"{where} yields {len(found)} elements; it must yield one.", code="multiple-matches")
+
+
+def _list(resource: dict[str, Any], operation: Operation) -> tuple[Node, Slot]:
+    """Return the list that the path names, which may be empty, and the element that holds it."""
+    before, _, name = operation.path.rpartition(".")
+    name = name.strip("`")
+    if not name.isidentifier():
+        raise operation.failed("the path must end in the name of a list, such as Patient.identifier.")
+    parent = _one(resource, operation, before or resource["resourceType"])
+    slot = _slot(parent, operation, name, "")
+    if not slot.repeats:
+        raise operation.failed(f"{name} is not a list.")
+    return parent, slot
+
+
+def _slot(parent: Node, operation: Operation, name: str, value_type: str) -> Slot:
+    elements = named(parent.type, name.removesuffix("[x]"))
+    if not elements:
+        raise operation.failed(f"{parent.type} has no element {name!r}.", code="structure")
+    if len(elements) == 1:
+        return slot_of(parent, elements[0], elements)
+    for element in elements:
+        if element.type == value_type:
+            return slot_of(parent, element, elements)
+    allowed = ", ".join(element.type for element in elements)
+    raise operation.failed(f"{name} may be {allowed}; it can not be {value_type or 'a value without a type'}.", code="structure")
