@@ -139,7 +139,7 @@ class Types:
 
     def _binding(self, element: Json, type_: str) -> str:
         binding = element.get("binding", {})
-        if binding.get("strength") != "required" or type_ not in {"code", "Coding", "CodeableConcept"}:
+        if binding.get("strength") != "required" or type_ not in {"code", "CodeableConcept"}:
             return ""
         url = str(binding["valueSet"]).partition("|")[0]
         codes = self._value_sets.expand(url)
