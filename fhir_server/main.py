@@ -30,7 +30,6 @@ DATA_IN_USE: Final = 3
 NO_MONGODB: Final = 4
 
 BIND_SECONDS: Final = 3.0
-BACKLOG: Final = 2048
 WATCH_SECONDS: Final = 0.2
 ROTATE_SECONDS: Final = 60.0
 STEADY_SECONDS: Final = 10.0
@@ -133,7 +132,6 @@ async def _serve(settings: Settings, listener: socket.socket, mongod: EmbeddedMo
         if settings.workers == 1:
             await serve_here(settings, listener, stop)
         else:
-            listener.listen(BACKLOG)
             await Workers(settings, listener).run(stop)
     finally:
         for task in tasks:
