@@ -7,13 +7,15 @@ their own, and the HTTP face only translates.
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fhir_server.fhir.outcome import Issue
 
 if TYPE_CHECKING:
     from fhir_server.config import Settings
+    from fhir_server.search.registry import Registry
     from fhir_server.store.repository import Repository
+    from fhir_server.store.versions import Version
 
 Resource = dict[str, Any]
 Params = tuple[tuple[str, str], ...]
@@ -32,6 +34,15 @@ class Prefer:
     return_: Return = ""
     strict: bool = False
     respond_async: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OperationEntry:
+    """An operation as the CapabilityStatement shows it; without types it is for all."""
+
+    name: str
+    definition: str
+    types: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +103,14 @@ class Reply:
     """Bytes to send as they are, instead of a resource (Binary)."""
 
 
+class Behaviour(Protocol):
+    """What one resource type does beyond the generic; see `fhir_server.resources`."""
+
+    async def before_write(self, ctx: "Context", resource: Resource, previous: "Version | None") -> Resource:
+        """Return the resource to store, or raise a FhirError to refuse it. It is valid R4 already."""
+        ...
+
+
 Dispatch = Callable[["Context", Call], Awaitable[Reply]]
 
 
@@ -106,6 +125,11 @@ class Context:
     """`engine.handle`, for those that replay Calls (Bundles, operations)."""
     base_url: str
     """The public base of the FHIR service, without a slash at its end: `http://127.0.0.1:8080/fhir`."""
+    registry: "Registry | None" = None
+    """The search parameters of the tenant; None stands for those of R4."""
+    behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
+    operations: tuple[OperationEntry, ...] = ()
+    """What the CapabilityStatement says of the engine's operations."""
     principal: Principal = field(default_factory=Principal)
     request_id: str = ""
     now: Callable[[], datetime] = utc_now

@@ -84,7 +84,11 @@ class Committer:
             if created:
                 await current.insert_many(created, session=session)
             if replaced:
-                old = [history_document(tenant, item.previous) for tenant, item in replaced if item.previous]
+                old = [
+                    history_document(tenant, item.previous, item.version.last_updated)
+                    for tenant, item in replaced
+                    if item.previous
+                ]
                 await self._database.collection(type_ + HISTORY).insert_many(old, session=session)
                 result = await current.bulk_write([_replacement(tenant, item) for tenant, item in replaced], session=session)
                 if result.matched_count != len(replaced):

@@ -1,12 +1,15 @@
 """The database that all repositories share: connection, collections and their indexes, secrets."""
 
+import asyncio
 import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pymongo import ASCENDING, AsyncMongoClient, IndexModel, ReturnDocument
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.monitoring import ConnectionPoolListener
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
 
@@ -28,12 +31,15 @@ CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDING)], nam
 HISTORY_CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDING), ("v", ASCENDING)], name="changed")
 
 
-def connect(uri: str, settings: Settings) -> AsyncMongoClient[Document]:
+def connect(
+    uri: str, settings: Settings, *, event_listeners: Sequence[ConnectionPoolListener] = ()
+) -> AsyncMongoClient[Document]:
     """Return a client that gives up on an absent MongoDB after `mongodb_timeout_ms`."""
     wait = settings.mongodb_timeout_ms
     return AsyncMongoClient(
         uri,
         appname="fhir-server",
+        event_listeners=event_listeners,
         maxPoolSize=settings.mongodb_pool_size,
         serverSelectionTimeoutMS=wait,
         connectTimeoutMS=wait,
@@ -62,6 +68,7 @@ class Database:
         self._prepared: set[str] = set()
         self._readers: dict[str, Batcher[str, Document | None]] = {}
         self._secrets: dict[str, bytes] = {}
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
     def client(self) -> AsyncMongoClient[Document]:
@@ -112,15 +119,24 @@ class Database:
 
         return find
 
+    def lock(self, key: str) -> asyncio.Lock:
+        """Return the lock of this process for a key, so that those who compete for one resource take turns."""
+        found = self._locks.get(key)
+        if found is None:
+            found = self._locks[key] = asyncio.Lock()
+        return found
+
     async def secret(self, name: str) -> bytes:
         """Return 32 random bytes that all processes share and that are made at the first call."""
         if name not in self._secrets:
-            made = await self.collection(SECRETS).find_one_and_update(
+            made: Document | None = await self.collection(SECRETS).find_one_and_update(
                 {"_id": name},
                 {"$setOnInsert": {"key": secrets.token_bytes(32)}},
                 upsert=True,
                 return_document=ReturnDocument.AFTER,
             )
+            if made is None:
+                raise AssertionError
             self._secrets[name] = bytes(made["key"])
         return self._secrets[name]
 

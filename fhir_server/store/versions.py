@@ -5,8 +5,8 @@ The current version of a resource is a document of the collection named by its t
 
     {_id: "{tenant}/{id}", t: tenant, i: id, v: 3, u: lastUpdated, m: "PUT", r: {…the resource…}, s: {…index…}}
 
-A deletion is a version too: `d: true`, without `r` and `s`. History documents have no `s`, and end their `_id` with
-the version, padded so that the order of the keys is that of the versions.
+A deletion is a version too: `d: true`, without `r` and `s`. History documents have no `s`, but `e`, the time when they
+were superseded, and end their `_id` with the version, padded so that the order of the keys is that of the versions.
 """
 
 from collections.abc import Mapping
@@ -77,10 +77,11 @@ def document(tenant: str, version: Version, index: Mapping[str, Any] | None) -> 
     return found
 
 
-def history_document(tenant: str, version: Version) -> dict[str, Any]:
-    """Return what the history collection holds for a version."""
+def history_document(tenant: str, version: Version, ended: datetime) -> dict[str, Any]:
+    """Return what the history collection holds for a version that was superseded at `ended`."""
     found = document(tenant, version, None)
     found["_id"] = history_key(tenant, version.id, version.number)
+    found["e"] = ended
     found.pop("s", None)
     return found
 

@@ -1,0 +1,179 @@
+"""The one table: which interaction or operation is handled by what.
+
+Whatever happens to a record passes `handle`, from whichever door it comes.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from pymongo.errors import (
+    BulkWriteError,
+    ConnectionFailure,
+    DocumentTooLarge,
+    DuplicateKeyError,
+    ExecutionTimeout,
+    OperationFailure,
+    PyMongoError,
+    WaitQueueTimeoutError,
+)
+
+from fhir_server.exchange import Call, Context, OperationEntry, Reply
+from fhir_server.fhir.outcome import (
+    bad_request,
+    conflict,
+    duplicate,
+    method_not_allowed,
+    not_supported,
+    too_costly,
+    too_large,
+    unavailable,
+)
+from fhir_server.interactions.bundle import batch
+from fhir_server.interactions.capabilities import capabilities
+from fhir_server.interactions.create import create
+from fhir_server.interactions.delete import delete
+from fhir_server.interactions.history import history_instance, history_system, history_type
+from fhir_server.interactions.patch import patch
+from fhir_server.interactions.read import read, vread
+from fhir_server.interactions.search import search_compartment, search_system, search_type
+from fhir_server.interactions.transaction import transaction
+from fhir_server.interactions.update import update
+from fhir_server.operations.everything import everything
+from fhir_server.operations.validate import validate_resource
+from fhir_server.store.writes import VersionConflictError
+
+Handler = Callable[[Context, Call], Awaitable[Reply]]
+TOO_LARGE = {10334, 17419, 17420, 10003}
+"""MongoDB's codes for documents over 16 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation: https://hl7.org/fhir/R4/operations.html.
+
+    `types` are the resource types that it is for (empty: all), `levels` where it may be asked for.
+    """
+
+    name: str
+    handler: Handler
+    definition: str
+    levels: frozenset[str]
+    types: frozenset[str] = frozenset()
+    affects_state: bool = True
+
+
+async def process(ctx: Context, call: Call) -> Reply:
+    """Process a Bundle that was posted to the base: https://hl7.org/fhir/R4/http.html#transaction."""
+    bundle = call.resource
+    if not isinstance(bundle, dict) or bundle.get("resourceType") != "Bundle":
+        raise bad_request("Only a Bundle may be posted to the base; post other resources to /[type].", "resourceType")
+    kind = bundle.get("type")
+    if kind == "batch":
+        return await batch(ctx, call)
+    if kind == "transaction":
+        return await transaction(ctx, call)
+    raise bad_request(f"A Bundle that is posted to the base is of type batch or transaction, not {kind!r}.", "Bundle.type")
+
+
+INTERACTIONS: Mapping[str, Handler] = {
+    "read": read,
+    "vread": vread,
+    "create": create,
+    "update": update,
+    "patch": patch,
+    "delete": delete,
+    "history-instance": history_instance,
+    "history-type": history_type,
+    "history-system": history_system,
+    "search-type": search_type,
+    "search-system": search_system,
+    "search-compartment": search_compartment,
+    "transaction": process,
+    "capabilities": capabilities,
+}
+
+_R4 = "http://hl7.org/fhir/OperationDefinition/"
+OPERATIONS: Mapping[tuple[str, str], Operation] = {
+    (operation.name, type_): operation
+    for operation in (
+        Operation("validate", validate_resource, _R4 + "Resource-validate", frozenset({"type", "instance"}), affects_state=False),
+        Operation(
+            "everything",
+            everything,
+            _R4 + "Patient-everything",
+            frozenset({"type", "instance"}),
+            frozenset({"Patient"}),
+            affects_state=False,
+        ),
+        Operation(
+            "everything",
+            everything,
+            _R4 + "Encounter-everything",
+            frozenset({"instance"}),
+            frozenset({"Encounter"}),
+            affects_state=False,
+        ),
+    )
+    for type_ in (operation.types or {""})
+}
+
+
+def operation_entries() -> tuple[OperationEntry, ...]:
+    """Return what the CapabilityStatement says about the operations."""
+    found = {(item.name, item.definition): item for item in OPERATIONS.values()}
+    return tuple(OperationEntry(item.name, item.definition, item.types) for item in found.values())
+
+
+async def handle(ctx: Context, call: Call) -> Reply:
+    """Answer a Call.
+
+    Raises:
+        FhirError: every refusal and every foreseeable failure. Within a transaction errors of MongoDB pass through,
+            since whoever owns the transaction may repeat it.
+    """
+    try:
+        return await _handler(call)(ctx, call)
+    except VersionConflictError as error:
+        if ctx.repo.session is not None:
+            raise
+        raise conflict(f"Others kept writing {error.type}/{error.id}; nothing was changed. Send the request again.") from error
+    except PyMongoError as error:
+        if ctx.repo.session is not None:
+            raise
+        raise translated(error) from error
+    except RecursionError:
+        raise bad_request("The request is nested too deeply.", code="structure") from None
+
+
+def _handler(call: Call) -> Handler:
+    if call.interaction != "operation":
+        return INTERACTIONS[call.interaction]
+    operation = OPERATIONS.get((call.operation, call.type)) or OPERATIONS.get((call.operation, ""))
+    level = "instance" if call.id else "type" if call.type else "system"
+    if operation is None or level not in operation.levels:
+        where = f"the {level} level" + (f" of {call.type}" if call.type else "")
+        raise not_supported(f"There is no operation ${call.operation} at {where}; /metadata lists what there is.", status=404)
+    if operation.affects_state and not call.affects_state:
+        raise method_not_allowed("GET", f"${call.operation}", "POST")
+    return operation.handler
+
+
+def translated(error: PyMongoError) -> Exception:
+    """Return what an error of MongoDB means to the client; the error itself when nobody foresaw it."""
+    if isinstance(error, ExecutionTimeout):
+        return too_costly("The request took too long and was stopped; narrow it, for instance by a date or a patient.", 503)
+    if isinstance(error, ConnectionFailure | WaitQueueTimeoutError):
+        return unavailable("The database does not answer at the moment; try again.")
+    if isinstance(error, DuplicateKeyError):
+        return duplicate("A resource with the same unique key exists already.")
+    if isinstance(error, DocumentTooLarge) or _code(error) in TOO_LARGE:
+        return too_large("The resource is larger than the 16 MB that one resource may have in the database.")
+    if error.has_error_label("TransientTransactionError") or error.has_error_label("RetryableWriteError"):
+        return unavailable("The database is changing its primary; try again.", 1)
+    return error
+
+
+def _code(error: PyMongoError) -> int:
+    if isinstance(error, BulkWriteError):
+        return next((int(found["code"]) for found in error.details.get("writeErrors", ())), 0)
+    return error.code or 0 if isinstance(error, OperationFailure) else 0

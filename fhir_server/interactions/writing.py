@@ -1,0 +1,107 @@
+"""What all interactions that write share: judging the body, indexing it, and answering.
+
+https://hl7.org/fhir/R4/http.html#ops
+"""
+
+import os
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fhir_server.exchange import Call, Context, Reply, Resource
+from fhir_server.fhir.outcome import Issue, bad_request, conflict, invalid_resource
+from fhir_server.fhir.validate import check_invariants, validate
+from fhir_server.interactions.references import check_references
+from fhir_server.search.index import entries
+from fhir_server.store.versions import Version
+from fhir_server.store.writes import Unit, VersionConflictError, Write, write
+
+ATTEMPTS = 100
+
+
+def new_id() -> str:
+    """Return a new UUID of version 7: ids that follow each other in time stand together in the index of ids."""
+    milliseconds = time.time_ns() // 1_000_000
+    number = (milliseconds << 80) | int.from_bytes(os.urandom(10))
+    number = number & ~(0xF << 76) | 7 << 76
+    number = number & ~(0x3 << 62) | 2 << 62
+    return str(uuid.UUID(int=number))
+
+
+def checked_body(ctx: Context, call: Call) -> Resource:
+    """Return the body as a valid resource of the type that the Call is about.
+
+    Raises:
+        FhirError: 400 (or what `validation_status` says), with all that is wrong.
+    """
+    resource = call.resource
+    if resource is None:
+        raise bad_request("The request has no body; send the resource.", code="required")
+    if not isinstance(resource, dict) or not isinstance(resource.get("resourceType"), str):
+        raise bad_request("The body is not a resource: it has to be an object with a `resourceType`.", code="structure")
+    if resource["resourceType"] != call.type:
+        raise bad_request(
+            f"The body is a {resource['resourceType']!r}, but the request is about {call.type}.", "resourceType", code="invalid"
+        )
+    check_valid(ctx, resource)
+    return resource
+
+
+def check_valid(ctx: Context, resource: Resource) -> None:
+    """Refuse a resource that R4 does not allow."""
+    issues = validate(resource, max_depth=ctx.settings.max_depth)
+    if not issues and ctx.settings.validate_invariants:
+        issues = [issue for issue in check_invariants(resource) if issue.severity == "error"]
+    if issues:
+        raise invalid_resource(issues, ctx.settings.validation_status)
+
+
+async def planned(ctx: Context, resource: Resource, *, id_: str, method: str, previous: Version | None = None) -> Write:
+    """Return the write of a valid resource, with its hooks run and its index entries."""
+    behaviour = ctx.behaviours.get(resource["resourceType"])
+    if behaviour is not None:
+        resource = await behaviour.before_write(ctx, resource, previous)
+    index = entries(resource, ctx.registry, ctx.base_url)
+    return write(resource, index, id_=id_, now=ctx.now(), method=method, previous=previous)
+
+
+async def commit(ctx: Context, *writes: Write, guards: tuple[str, ...] = ()) -> None:
+    """Make writes durable together, after checking what they refer to where a setting asks for it."""
+    await check_references(ctx, writes)
+    await ctx.repo.commit(Unit(writes, guards))
+
+
+async def until_won(ctx: Context, key: str, attempt: Callable[[], Awaitable[Reply]]) -> Reply:
+    """Repeat an attempt to change a resource while others are faster, in this process one after the other.
+
+    Within a transaction the conflict ends the transaction, which is repeated as a whole.
+    """
+    try:
+        return await attempt()
+    except VersionConflictError:
+        if ctx.repo.session is not None:
+            raise
+    async with ctx.repo.database.lock(f"{ctx.tenant}/{key}"):
+        for _ in range(ATTEMPTS):
+            try:
+                return await attempt()
+            except VersionConflictError:
+                continue
+    raise conflict(f"Others kept writing {key}; nothing was changed. Send the request again.")
+
+
+def written(call: Call, status: int, version: Version, *, issues: tuple[Issue, ...] = ()) -> Reply:
+    """Return the reply to a create, update or patch."""
+    del call
+    return Reply(status, version.resource, str(version.number), version.last_updated, version.location, issues)
+
+
+def is_same(old: Any, new: Any) -> bool:
+    """Return whether two versions of a resource differ in nothing but `meta.versionId` and `meta.lastUpdated`."""
+    return _without_stamp(old) == _without_stamp(new)
+
+
+def _without_stamp(resource: Resource) -> Resource:
+    meta = {name: value for name, value in resource.get("meta", {}).items() if name not in ("versionId", "lastUpdated")}
+    return {name: value for name, value in resource.items() if name != "meta"} | ({"meta": meta} if meta else {})

@@ -1,0 +1,63 @@
+"""The application: the FHIR door, and beside it what FastAPI serves.
+
+Requests below `/fhir` go to the FHIR door directly; FastAPI's routing would cost a read a third of its throughput
+(docs/decisions/0005-wire.md).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from pymongo.asynchronous.database import AsyncDatabase
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from fhir_server import __version__
+from fhir_server.config import Settings
+from fhir_server.search.index import index_models
+from fhir_server.store.database import Database
+from fhir_server.web.base_url import PREFIX
+from fhir_server.web.fhir import FhirApp
+from fhir_server.web.health import routes
+from fhir_server.web.observe import Observe
+
+EXPOSED = ["ETag", "Last-Modified", "Location", "X-Request-Id", "Retry-After", "Content-Location"]
+
+
+class Doors:
+    """Sends each request to its door."""
+
+    def __init__(self, fhir: ASGIApp, other: ASGIApp) -> None:
+        self._fhir = fhir
+        self._other = other
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and (scope["path"].startswith(PREFIX + "/") or scope["path"] == PREFIX):
+            await self._fhir(scope, receive, send)
+        else:
+            await self._other(scope, receive, send)
+
+
+def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> ASGIApp:
+    """Return the ASGI application that serves `database`."""
+    fhir = FhirApp(Database(database, settings, index_models), settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+
+    other = FastAPI(title="FHIR PRM server", version=__version__, lifespan=lifespan, routes=[*routes(database)])
+    other.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/metadata"), include_in_schema=False)
+    app: ASGIApp = Doors(fhir, other)
+    if settings.cors_origins:
+        app = CORSMiddleware(
+            app,
+            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+        )
+    return Observe(app, log=settings.log_requests)

@@ -1,0 +1,96 @@
+"""The FHIR door: an ASGI application that parses its own paths (docs/decisions/0005-wire.md)."""
+
+import asyncio
+
+from pymongo.errors import PyMongoError
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from fhir_server.config import Settings
+from fhir_server.engine import handle, operation_entries, translated
+from fhir_server.exchange import Call, Context, Reply
+from fhir_server.fhir.outcome import FhirError, Issue
+from fhir_server.search.registry import Registry
+from fhir_server.store.commit import Committer
+from fhir_server.store.database import Database
+from fhir_server.store.repository import Repository
+from fhir_server.web import logs
+from fhir_server.web.base_url import PREFIX, BaseUrl
+from fhir_server.web.observe import observation
+from fhir_server.web.openapi import openapi
+from fhir_server.web.receive import Headers, Wanted, call_of, query_params, wanted
+from fhir_server.web.render import send_error, send_reply
+
+METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+
+
+class FhirApp:
+    """Answers everything below `/fhir`."""
+
+    def __init__(self, database: Database, settings: Settings, registry: Registry | None = None) -> None:
+        self._settings = settings
+        self._database = database
+        self._committer = Committer(database)
+        self._registry = registry
+        self._base_url = BaseUrl(settings)
+        self._operations = operation_entries()
+        self._logger = logs.get_logger()
+
+    def context(self, base_url: str, request_id: str = "") -> Context:
+        """Return the context of a request."""
+        return Context(
+            repo=Repository(self._database, self._committer, self._settings.default_tenant),
+            settings=self._settings,
+            dispatch=handle,
+            base_url=base_url,
+            registry=self._registry,
+            operations=self._operations,
+            request_id=request_id,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        headers = Headers(scope["headers"])
+        head = scope["method"] == "HEAD"
+        asked = Wanted()
+        try:
+            params = query_params(scope, self._settings)
+            asked = wanted(headers, params)
+            base_url = self._base_url.of(scope, headers)
+            path = (
+                scope["raw_path"]
+                .partition(b"?")[0]
+                .decode("latin-1")
+                .removeprefix(scope.get("root_path", ""))
+                .removeprefix(PREFIX)
+            )
+            if scope["method"] == "OPTIONS":
+                reply, call = Reply(204, headers={"Allow": METHODS}), Call("options")
+            elif path == "/openapi.json":
+                reply, call = Reply(200, openapi(base_url)), Call("openapi")
+            else:
+                call = await call_of(scope, receive, path, headers, params, self._settings)
+                reply = await self._handle(scope, call, base_url)
+            if not asked.return_:
+                asked = Wanted(asked.format, asked.pretty, self._settings.default_return)
+            await send_reply(send, call, reply, asked, headers, base_url=base_url, head=head)
+        except FhirError as error:
+            await send_error(send, error, asked, headers, head=head)
+        except (ClientDisconnect, asyncio.CancelledError):
+            raise
+        except Exception as error:  # noqa: BLE001 (the last net: nothing of it may reach the client)
+            await send_error(send, self._unforeseen(error), asked, headers, head=head)
+
+    async def _handle(self, scope: Scope, call: Call, base_url: str) -> Reply:
+        seen = observation(scope)
+        seen.interaction, seen.type = call.interaction, call.type
+        return await handle(self.context(base_url, seen.request_id), call)
+
+    def _unforeseen(self, error: Exception) -> FhirError:
+        known = translated(error) if isinstance(error, PyMongoError) else error
+        if isinstance(known, FhirError):
+            return known
+        self._logger.error("unforeseen", exc_info=error)
+        return FhirError(
+            500, (Issue("exception", "The server failed on this request; its log says more under the X-Request-Id."),)
+        )
