@@ -9,6 +9,7 @@ import pytest
 
 from fhir_server.demo import population, resources_of
 from fhir_server.fhir.codec import decode, encode
+from fhir_server.fhir.validate import check_invariants, validate
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,13 @@ def test_no_two_coming_appointments_take_the_same_time_of_the_same_practitioner(
 def test_json_keeps_every_digit(resources: list[dict[str, Any]]) -> None:
     for resource in resources[:2000]:
         assert encode(decode(encode(resource))) == encode(resource)
+
+
+def test_every_resource_and_every_bundle_is_valid(resources: list[dict[str, Any]]) -> None:
+    assert [(r["resourceType"], r["id"], issues) for r in resources if (issues := validate(r))] == []
+    assert [issues for bundle in population(10) if (issues := validate(bundle))] == []
+
+
+def test_every_resource_keeps_the_invariants_of_the_specification() -> None:
+    found = ((r["id"], [issue for issue in check_invariants(r) if issue.severity == "error"]) for r in resources_of(4))
+    assert [(id_, issues) for id_, issues in found if issues] == []
