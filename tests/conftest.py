@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pymongo
 import pytest
 from pymongo import AsyncMongoClient
@@ -81,3 +82,18 @@ def settings(tenant: str, mongodb_uri: str) -> Settings:
     values = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
     values |= {"default_tenant": tenant, "mongodb_uri": mongodb_uri, "mongodb_database": _DATABASE}
     return Settings(_env_file=None, **values)
+
+
+@pytest.fixture
+async def http(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the whole application, without a socket in between; paths are relative to the FHIR base."""
+    async with client_of(settings, database) as opened:
+        yield opened
+
+
+def client_of(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> httpx.AsyncClient:
+    """Return a client of an application with these settings."""
+    from fhir_server.web.app import create_app  # noqa: PLC0415
+
+    transport = httpx.ASGITransport(create_app(settings, database), client=("127.0.0.1", 50000))
+    return httpx.AsyncClient(transport=transport, base_url="http://test/fhir/", headers={"Accept": "application/fhir+json"})

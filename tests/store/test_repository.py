@@ -82,7 +82,7 @@ async def test_an_update_keeps_the_old_version_in_history(repo: Repository) -> N
     assert await repo.version("Basic", "a", 3) is None
 
 
-async def test_versions_follow_each_other_in_time_even_when_the_clock_stands_still(repo: Repository) -> None:
+def test_versions_follow_each_other_in_time_even_when_the_clock_stands_still() -> None:
     first = creation()
     second = change(first.version)
     assert second.version.last_updated - first.version.last_updated == timedelta(milliseconds=1)
