@@ -11,13 +11,12 @@ import socket
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 from typing import Final
 
 import uvloop
 
 from fhir_server.config import Settings
-from fhir_server.store.embedded import DataDirectoryInUseError, EmbeddedError, EmbeddedMongod
+from fhir_server.store.embedded import DataDirectoryInUseError, EmbeddedError, EmbeddedMongod, running_uri
 from fhir_server.web import logs
 from fhir_server.web.process import serve as serve_here
 from fhir_server.web.process import stop_on_signals
@@ -90,8 +89,19 @@ def mongodb(settings: Settings) -> Iterator[tuple[Settings, EmbeddedMongod | Non
     if settings.mongodb_uri:
         yield settings, None
         return
-    with EmbeddedMongod(Path(settings.data_dir), cache_mb=settings.mongodb_cache_mb) as mongod:
+    with EmbeddedMongod(settings.data_dir, cache_mb=settings.mongodb_cache_mb) as mongod:
         yield settings.model_copy(update={"mongodb_uri": mongod.uri}), mongod
+
+
+@contextlib.contextmanager
+def mongodb_shared(settings: Settings) -> Iterator[Settings]:
+    """Yield settings that name a MongoDB, for work beside a server: its embedded one where it runs, else one of our own."""
+    with contextlib.ExitStack() as stack:
+        try:
+            found, _ = stack.enter_context(mongodb(settings))
+        except DataDirectoryInUseError:
+            found = settings.model_copy(update={"mongodb_uri": running_uri(settings.data_dir)})
+        yield found
 
 
 @contextlib.contextmanager

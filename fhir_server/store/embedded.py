@@ -102,7 +102,7 @@ class EmbeddedMongod:
     @property
     def uri(self) -> str:
         """The connection string; it holds for this process and every other on this machine."""
-        return f"mongodb://127.0.0.1:{self.port}/?directConnection=true"
+        return _uri(self.port)
 
     @property
     def pid(self) -> int:
@@ -297,6 +297,15 @@ class EmbeddedMongod:
         if said:
             return f"{said.splitlines()[-1]} (on Debian or Ubuntu: `apt-get install libcurl4 libssl3`)."
         return f"Exit code {process.returncode}; its log is {self.log_path}."
+
+
+def running_uri(data_dir: Path) -> str:
+    """Return the connection string of the `mongod` that another process runs on the directory."""
+    return _uri(int((data_dir / "port").read_text(encoding="ascii")))
+
+
+def _uri(port: int) -> str:
+    return f"mongodb://127.0.0.1:{port}/?directConnection=true"
 
 
 def end_with_parent() -> None:
