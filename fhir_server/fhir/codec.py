@@ -7,8 +7,8 @@ members is kept, and what JSON forbids or leaves open (duplicate members, lone s
 can hold) is refused with its line and column.
 
 The fast path is one call of msgspec. It can not see duplicate members, so what it decoded is encoded again and the
-members on both sides are counted in the bytes; wherever the counts differ, or anything else looks unusual, the slow
-path (the standard library's decoder with hooks) judges.
+colons on both sides are counted: a member that got lost takes its colon with it. Wherever the counts differ, or
+anything else looks unusual, the slow path (the standard library's decoder with hooks) judges.
 """
 
 import json
@@ -22,12 +22,34 @@ from bson.decimal128 import Decimal128
 from fhir_server.fhir.outcome import FhirError, bad_request
 
 _BOM = b"\xef\xbb\xbf"
-_SPACED_COLON = re.compile(rb'"[ \t\r\n]+:')
-_SUSPECT_ESCAPE = re.compile(rb"\\u(?:0000|0022|[dD][89a-fA-F])")
-_SUSPECT_NUMBER = re.compile(rb"[:,\[\s]-?(?:[0-9.]{19}|[0-9.]+[eE][+-]?[0-9]{3})")
-_DIGITS_ALIKE = bytes(0x30 if byte in b"0123456789." else byte for byte in range(256))
+_SUSPECT_ESCAPE = re.compile(rb"\\u(?:0000|003[aA]|[dD][89a-fA-F])")
+_DIGITS_ALIKE = bytes(0x30 if byte in b"0123456789" else byte for byte in range(256))
+_LONG_INTEGER = b"0" * 19
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
 _BRACKETS_ONLY = bytes(set(range(256)) - set(b"{}[]"))
 _INT64 = 1 << 63
+_MAX_DIGITS = 34
+_MAX_NUMBER_LENGTH = 6200
+
+
+class _RefusedError(ValueError):
+    """A number or member that JSON allows and this server does not."""
+
+    def __init__(self, message: str, token: str) -> None:
+        super().__init__(message)
+        self.token = token
+
+
+def _decimal(text: str) -> Decimal:
+    """Return a number with a fraction or an exponent; Decimal128 must be able to hold it."""
+    if len(text) <= _MAX_DIGITS and "e" not in text and "E" not in text:
+        return Decimal(text)
+    if len(text) <= _MAX_NUMBER_LENGTH:
+        number = Decimal(text)
+        digits, exponent = number.as_tuple()[1:]
+        if len(digits) <= _MAX_DIGITS and isinstance(exponent, int) and -6143 <= exponent <= 6111:  # noqa: PLR2004  # Decimal128.
+            return number
+    raise _RefusedError(f"the number {text[:40]} has more than {_MAX_DIGITS} digits or an exponent beyond ±6111", text)
 
 
 def _encode_hook(value: object) -> object:
@@ -36,7 +58,7 @@ def _encode_hook(value: object) -> object:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-_decoder = msgspec.json.Decoder(float_hook=Decimal)
+_decoder = msgspec.json.Decoder(float_hook=_decimal)
 _encoder = msgspec.json.Encoder(decimal_format="number", enc_hook=_encode_hook)
 
 
@@ -54,27 +76,24 @@ def decode(data: bytes, *, max_depth: int = 64) -> Any:
     """
     if data.startswith(_BOM):
         data = data[3:]
-    if _is_suspect(data):
+    if (b"\\" in data and _SUSPECT_ESCAPE.search(data)) or _LONG_INTEGER in data.translate(_DIGITS_ALIKE):
         return _decode_strictly(data, max_depth)
     try:
         value = _decoder.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return _decode_strictly(data, max_depth)
-    if _members(data) != _encoder.encode(value).count(b'":') or _may_be_deep(data, max_depth):
+    if data.count(b":") != _encoder.encode(value).count(b":") or _may_be_deep(data, max_depth):
         return _decode_strictly(data, max_depth)
     return value
 
 
-def _is_suspect(data: bytes) -> bool:
-    if b"\\u" in data and _SUSPECT_ESCAPE.search(data):
-        return True
-    alike = data.translate(_DIGITS_ALIKE)
-    unusual = b"0" * 19 in alike or b"0e" in alike or b"0E" in alike
-    return unusual and (_SUSPECT_NUMBER.search(data) is not None or data[:1] in b"-0123456789")
+def parse_number(text: str) -> int | Decimal:
+    """Return the number that a JSON number token stands for, as `decode` does.
 
-
-def _members(data: bytes) -> int:
-    return data.count(b'":') + (len(_SPACED_COLON.findall(data)) if b'" ' in data or b'"\n' in data or b'"\t' in data else 0)
+    Raises:
+        ValueError: it has more digits than can be stored.
+    """
+    return _decimal(text) if "." in text or "e" in text or "E" in text else _integer(text)
 
 
 def _may_be_deep(data: bytes, max_depth: int) -> bool:
@@ -105,19 +124,11 @@ def _decode_strictly(data: bytes, max_depth: int) -> Any:
     except json.JSONDecodeError as error:
         raise _malformed(error.msg[0].lower() + error.msg[1:], error.lineno, error.colno) from None
     except _RefusedError as error:
-        position = text.find(error.near)
-        line, column = _place(text, position) if position >= 0 else (1, 1)
-        raise _malformed(str(error), line, column) from None
+        raise _malformed(str(error), *_place(text, _position(text, error.token))) from None
     except RecursionError:
         raise _too_deep(max_depth) from None
     _check_values(value, max_depth)
     return value
-
-
-class _RefusedError(ValueError):
-    def __init__(self, message: str, near: str) -> None:
-        super().__init__(message)
-        self.near = near
 
 
 def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -129,16 +140,29 @@ def _members_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return members
 
 
-def _decimal(text: str) -> Decimal:
-    number = Decimal(text)
-    digits, exponent = number.as_tuple()[1:]
-    if len(digits) > 34 or not isinstance(exponent, int) or not -6143 <= exponent <= 6111:
-        raise _RefusedError(f"the number {text[:40]} has more than 34 digits or an exponent beyond ±6111", text)
-    return number
+def _position(text: str, refused: str) -> int:
+    """Return where the refused number stands, or the first repetition of the refused member."""
+    objects: list[set[str]] = []
+    before, start = "", 0
+    for match in _TOKEN.finditer(text):
+        token = match[0]
+        if token == refused and not token.startswith('"'):
+            return match.start()
+        if token == "{":  # noqa: S105  # A bracket is no password.
+            objects.append(set())
+        elif token == "}":  # noqa: S105  # The same.
+            objects.pop()
+        elif token == ":":  # noqa: S105  # The same.
+            name = json.dumps(json.loads(before))
+            if name in objects[-1] and name == refused:
+                break
+            objects[-1].add(name)
+        before, start = token, match.start()
+    return start
 
 
 def _integer(text: str) -> int | Decimal:
-    if len(text) < 19:
+    if len(text) < len(_LONG_INTEGER):
         return int(text)
     number = _decimal(text)
     return int(number) if -_INT64 <= number < _INT64 else number
@@ -169,11 +193,15 @@ def _check_values(value: Any, max_depth: int) -> None:
 
 def _check_text(text: str) -> None:
     if "\x00" in text:
-        raise bad_request("Malformed JSON: a string holds the character NUL (\\u0000), which FHIR does not allow.", code="structure")
+        raise bad_request(
+            "Malformed JSON: a string holds the character NUL (\\u0000), which FHIR does not allow.", code="structure"
+        )
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise bad_request("Malformed JSON: a string holds half of a surrogate pair (\\ud800 to \\udfff).", code="structure") from None
+        raise bad_request(
+            "Malformed JSON: a string holds half of a surrogate pair (\\ud800 to \\udfff).", code="structure"
+        ) from None
 
 
 def _place(text: str, position: int) -> tuple[int, int]:
