@@ -1,9 +1,9 @@
 """Settings: `FHIR_…` environment variables or a `.env` file, described one by one in docs/settings.md."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -14,21 +14,35 @@ class Settings(BaseSettings):
 
     # Where it listens
     host: str = Field("127.0.0.1", description="Address to listen on. Without configured auth only loopback is allowed.")
-    allow_unauthenticated: bool = Field(False, description="Listen on other addresses than loopback although no auth is configured. Only where something in front of the server authenticates.")
+    allow_unauthenticated: bool = Field(
+        False,
+        description="Listen on other addresses than loopback although no auth is configured. Only where something in front of the server authenticates.",
+    )
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=64, description="Number of server processes.")
-    base_url: str = Field("", description="Public base URL of the FHIR service, such as `https://ehr.example.org/fhir`. Empty: taken from the request.")
-    trusted_proxies: str = Field("", description="Comma-separated addresses of proxies whose `X-Forwarded-*` headers are believed.")
+    base_url: str = Field(
+        "",
+        description="Public base URL of the FHIR service, such as `https://ehr.example.org/fhir`. Empty: taken from the request.",
+    )
+    trusted_proxies: str = Field(
+        "", description="Comma-separated addresses of proxies whose `X-Forwarded-*` headers are believed."
+    )
     cors_origins: str = Field("", description="Comma-separated origins that browsers may call from; `*` allows every one.")
 
     # Where data is
-    mongodb_uri: str = Field("", description="MongoDB replica set or sharded cluster. Empty: an embedded mongod is started on `data_dir`.")
+    mongodb_uri: str = Field(
+        "", description="MongoDB replica set or sharded cluster. Empty: an embedded mongod is started on `data_dir`."
+    )
     mongodb_database: str = Field("fhir", description="Name of the database.")
     data_dir: Path = Field(Path("data"), description="Directory of the embedded MongoDB.")
     mongodb_cache_mb: int = Field(512, ge=256, description="Cache size of the embedded MongoDB, in MB.")
-    mongodb_timeout_ms: int = Field(5000, ge=100, description="How long a request waits for MongoDB before it answers 503, in milliseconds.")
+    mongodb_timeout_ms: int = Field(
+        5000, ge=100, description="How long a request waits for MongoDB before it answers 503, in milliseconds."
+    )
     mongodb_pool_size: int = Field(50, ge=1, description="Largest number of connections to MongoDB of one process.")
-    default_tenant: str = Field("default", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Tenant of requests whose token names none.")
+    default_tenant: str = Field(
+        "default", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Tenant of requests whose token names none."
+    )
 
     # Rules of the REST interface
     require_if_match: bool = Field(False, description="Refuse updates, patches and deletes that carry no `If-Match` (428).")
@@ -37,9 +51,15 @@ class Settings(BaseSettings):
     multiple_delete_max: int = Field(100, ge=1, description="Largest number of resources that one conditional delete may delete.")
     reference_check: bool = Field(False, description="Refuse (422) writes with references to local resources that do not exist.")
     delete_check: bool = Field(False, description="Refuse (409) deletion of resources that others refer to.")
-    validate_invariants: bool = Field(False, description="Check the FHIRPath invariants of the base specification at every write too, not only in `$validate`.")
-    default_return: Literal["minimal", "representation", "OperationOutcome"] = Field("representation", description="What a write answers when the client states no `Prefer: return`.")
-    validation_status: Literal[400, 422] = Field(400, description="Status for a body that is not a valid resource.")
+    validate_invariants: bool = Field(
+        False, description="Check the FHIRPath invariants of the base specification at every write too, not only in `$validate`."
+    )
+    default_return: Literal["minimal", "representation", "OperationOutcome"] = Field(
+        "representation", description="What a write answers when the client states no `Prefer: return`."
+    )
+    validation_status: Annotated[Literal[400, 422], BeforeValidator(int)] = Field(
+        400, description="Status for a body that is not a valid resource."
+    )
 
     # Limits
     max_body_bytes: int = Field(16_000_000, ge=1000, description="Largest request body, in bytes (413 above it).")
@@ -51,9 +71,16 @@ class Settings(BaseSettings):
     max_includes: int = Field(1000, ge=1, description="Largest number of included resources on one page.")
     max_search_values: int = Field(1000, ge=1, description="Largest number of comma-separated values of one search parameter.")
     max_search_params: int = Field(100, ge=1, description="Largest number of parameters of one search.")
+    max_chain_ids: int = Field(
+        100_000,
+        ge=1000,
+        description="Largest number of resources in the middle of a chained search whose ids are listed at once.",
+    )
     max_chain_depth: int = Field(6, ge=1, description="Largest number of links in a chained search parameter.")
     search_timeout_ms: int = Field(15_000, ge=100, description="How long one search may run in MongoDB, in milliseconds.")
-    count_timeout_ms: int = Field(50, ge=1, description="How long an exact total may be counted when none was asked for, in milliseconds.")
+    count_timeout_ms: int = Field(
+        50, ge=1, description="How long an exact total may be counted when none was asked for, in milliseconds."
+    )
     transaction_retries: int = Field(20, ge=0, description="How often a transaction that lost a write conflict is tried again.")
 
     # Logs
