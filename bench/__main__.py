@@ -21,8 +21,13 @@ def main() -> int:
     what = machine()
     print(f"{what['cpus']} x {what['cpu']}, {what['memory_gib']} GiB, {what['platform']}, Python {what['python']}")
     result: dict[str, Any] = {"load": {name: getattr(load, name) for name in Load.__slots__}}
+    if options.plot:
+        from bench.plot import draw  # noqa: PLC0415 -- each part loads what it needs only
+
+        print(f"Drawn in {draw()}.")
+        return 0
     if options.search_size:
-        from bench.size import search_at_size  # noqa: PLC0415 -- each part loads what it needs only
+        from bench.size import search_at_size  # noqa: PLC0415 -- the same
 
         result["size"] = search_at_size(options.search_size, options.others, options.data, quick=options.quick)
         save(f"size-{options.search_size}", result)
@@ -68,6 +73,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--search-size", type=int, default=0, metavar="N", help="instead: searches over N patients")
     parser.add_argument("--others", type=int, default=0, metavar="M", help="other resources at that size (default 5 N)")
     parser.add_argument("--data", type=Path, help="keep the data of --search-size here, and use them again")
+    parser.add_argument("--plot", action="store_true", help="instead: draw what was measured at several sizes")
     return parser.parse_args()
 
 
