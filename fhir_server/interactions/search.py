@@ -1,0 +1,103 @@
+"""search, of a type, of the whole system or in a compartment: https://hl7.org/fhir/R4/http.html#search."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from fhir_server.exchange import Call, Context, Params, Reply, Resource
+from fhir_server.fhir.definitions import RESOURCE_TYPES
+from fhir_server.fhir.outcome import bad_request, operation_outcome
+from fhir_server.fhir.subset import elements, summary
+from fhir_server.search.compartment import compartment_types
+from fhir_server.search.query import Results
+from fhir_server.search.run import SearchResult, search
+from fhir_server.store.versions import Version
+
+_UNESCAPED = ":|,$/*@-._~"
+
+
+async def search_type(ctx: Context, call: Call) -> Reply:
+    """Answer a page of the resources of one type that match."""
+    result = await search(ctx, call.type, call.params, strict=call.prefer.strict)
+    return Reply(200, searchset(ctx, call.type, result))
+
+
+async def search_system(ctx: Context, call: Call) -> Reply:
+    """Answer a page of the resources of all types, or of those in `_type`, that match."""
+    existing = await ctx.repo.existing_types()
+    types = asked_types(call.params) or sorted(existing)
+    # What was asked for alone is searched even if nothing of the type is stored, so that its parameters are judged.
+    known = types if len(types) == 1 else [type_ for type_ in types if type_ in existing]
+    result = await search(ctx, known or types, call.params, strict=call.prefer.strict)
+    return Reply(200, searchset(ctx, "", result))
+
+
+async def search_compartment(ctx: Context, call: Call) -> Reply:
+    """Answer a page of the resources in a compartment, of one type or of all."""
+    if call.compartment is None:
+        raise bad_request("A search in a compartment needs its type and id.")
+    compartment, id_ = call.compartment
+    possible = compartment_types(compartment)
+    path = f"{compartment}/{id_}/{call.type or '*'}"
+    if call.type:
+        types: Sequence[str] = (call.type,)
+    else:
+        existing = await ctx.repo.existing_types()
+        asked = asked_types(call.params) or possible
+        types = [type_ for type_ in asked if type_ in existing and type_ in possible] or [compartment]
+    result = await search(ctx, types, call.params, compartment=call.compartment, strict=call.prefer.strict)
+    return Reply(200, searchset(ctx, path, result))
+
+
+def asked_types(params: Params) -> list[str]:
+    """Return the types that `_type` names, each once, in alphabetical order.
+
+    Raises:
+        FhirError: 400 for a name that is no resource type.
+    """
+    names = {part.strip() for name, value in params if name == "_type" for part in value.split(",") if part.strip()}
+    for name in names:
+        if name not in RESOURCE_TYPES:
+            raise bad_request(f"_type={name!r} is not a resource type of FHIR R4.")
+    return sorted(names)
+
+
+def searchset(ctx: Context, path: str, result: SearchResult) -> Resource:
+    """Return the Bundle of a page: https://hl7.org/fhir/R4/bundle.html#searchset."""
+    bundle: Resource = {"resourceType": "Bundle", "type": "searchset"}
+    if result.total is not None:
+        bundle["total"] = result.total
+    bundle["link"] = _links(ctx, path, result)
+    entries = [_entry(ctx.base_url, version, "match", result.results) for version in result.matches]
+    entries += [_entry(ctx.base_url, version, "include", result.results) for version in result.included]
+    if result.issues:
+        entries.append({"resource": operation_outcome(result.issues), "search": {"mode": "outcome"}})
+    if entries:
+        bundle["entry"] = entries
+    return bundle
+
+
+def _entry(base_url: str, version: Version, mode: str, results: Results) -> dict[str, Any]:
+    resource = version.resource or {}
+    if results.summary != "false":
+        resource = summary(resource, results.summary)
+    if results.elements:
+        resource = elements(resource, results.elements)
+    return {"fullUrl": f"{base_url}/{version.reference}", "resource": resource, "search": {"mode": mode}}
+
+
+def _links(ctx: Context, path: str, result: SearchResult) -> list[dict[str, str]]:
+    own = (("_cursor", result.results.cursor),) if result.results.cursor else ()
+    links = [{"relation": "self", "url": _url(ctx, path, (*result.understood, *own))}]
+    if result.next or result.previous or own:
+        links.append({"relation": "first", "url": _url(ctx, path, result.understood)})
+    for relation, cursor in (("previous", result.previous), ("next", result.next)):
+        if cursor:
+            links.append({"relation": relation, "url": _url(ctx, path, (*result.understood, ("_cursor", cursor)))})
+    return links
+
+
+def _url(ctx: Context, path: str, params: Params) -> str:
+    base = f"{ctx.base_url}/{path}" if path else ctx.base_url
+    query = "&".join(f"{quote(name, safe=_UNESCAPED)}={quote(value, safe=_UNESCAPED)}" for name, value in params)
+    return f"{base}?{query}" if query else base

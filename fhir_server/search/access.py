@@ -1,0 +1,190 @@
+"""Reads of a search from MongoDB: always within the tenant, its transaction and the time that is left."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Final
+
+from pymongo.asynchronous.command_cursor import AsyncCommandCursor
+from pymongo.asynchronous.cursor import AsyncCursor
+from pymongo.errors import ExecutionTimeout
+
+from fhir_server.exchange import Context
+from fhir_server.fhir.outcome import FhirError, too_costly
+from fhir_server.search.parameter import SearchParameter
+from fhir_server.search.sort import Filter, Segment, all_of, missing_flag
+from fhir_server.search.types import parameter_filter
+
+Document = dict[str, Any]
+Sort = Sequence[tuple[str, int]]
+
+NOTHING: Final[Filter] = {"_id": {"$in": []}}
+_EXISTING: Final[Filter] = {"d": None}
+_POSITIVE: Final = frozenset({"$eq", "$in", "$gt", "$gte", "$lt", "$lte", "$regex", "$elemMatch", "$all", "$options"})
+
+
+class Access:
+    """What the parts of one search share: the repository, and until when the search may run."""
+
+    def __init__(self, ctx: Context) -> None:
+        self.repo = ctx.repo
+        self.settings = ctx.settings
+        self._base_url = ctx.base_url
+        self._now = ctx.now
+        self._deadline = time.monotonic() + ctx.settings.search_timeout_ms / 1000
+
+    def filter_of(self, parameter: SearchParameter, modifier: str, values: Sequence[str]) -> Filter:
+        """Return the filter of one parameter."""
+        return parameter_filter(parameter, modifier, values, base_url=self._base_url, now=self._now())
+
+    def remaining_ms(self) -> int:
+        """Return how long the search may still run.
+
+        Raises:
+            FhirError: 503 `too-costly` when its time is over.
+        """
+        remaining = int((self._deadline - time.monotonic()) * 1000)
+        if remaining <= 0:
+            raise self.over_time()
+        return remaining
+
+    def over_time(self) -> FhirError:
+        """503: the search took too long."""
+        return too_costly(
+            f"The search was stopped after {self.settings.search_timeout_ms} ms. Narrow it: add an indexed parameter such as an"
+            " identifier, a date range or a reference, name the type in a chain, avoid :contains, :not and _sort over many hits,"
+            " or ask for _total=none.",
+            status=503,
+        )
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """Translate MongoDB's refusal to run longer.
+
+        Raises:
+            FhirError: 503 `too-costly`.
+        """
+        try:
+            yield
+        except ExecutionTimeout:
+            raise self.over_time() from None
+
+    def scope(self, filter_: Filter) -> Filter:
+        """Return the filter within the tenant and without deleted resources."""
+        parts = [filter_] if filter_ else []
+        if not is_positive(filter_):
+            parts.append(_EXISTING)
+        scope: Filter = {"t": self.repo.tenant}
+        for part in parts:
+            if part.keys() & scope.keys():
+                return {"$and": [{"t": self.repo.tenant}, *parts]}
+            scope |= part
+        return scope
+
+    def find(
+        self, type_: str, filter_: Filter, projection: Mapping[str, Any] | None = None, *, sort: Sort = (), limit: int = 0
+    ) -> AsyncCursor[Document]:
+        """Return the documents of existing resources that match."""
+        cursor = self.repo.collection(type_).find(
+            self.scope(filter_),
+            projection,
+            limit=limit,
+            session=self.repo.session,
+            max_time_ms=self.remaining_ms(),
+        )
+        return cursor.sort(list(sort)) if sort else cursor
+
+    async def fetch(
+        self, type_: str, filter_: Filter, segment: Segment, projection: Mapping[str, Any], limit: int
+    ) -> list[Document]:
+        """Return the first documents of a segment of a sorted result."""
+        wanted = all_of([filter_, segment.filter])
+        with self.in_time():
+            if not segment.flags:
+                return await self.find(type_, wanted, projection, sort=segment.sort, limit=limit).to_list()
+            cursor = await self.aggregate(type_, sorted_pipeline(self.scope(wanted), segment, projection, limit))
+            return await cursor.to_list()
+
+    async def aggregate(self, type_: str, pipeline: list[Document]) -> AsyncCommandCursor[Document]:
+        """Run a pipeline; its first stage has to be within `scope`."""
+        return await self.repo.collection(type_).aggregate(
+            pipeline, session=self.repo.session, maxTimeMS=self.remaining_ms(), allowDiskUse=True
+        )
+
+    async def distinct(self, type_: str, field: str, filter_: Filter) -> list[Any]:
+        """Return the distinct values of a field."""
+        with self.in_time():
+            return await self.repo.collection(type_).distinct(
+                field, self.scope(filter_), session=self.repo.session, maxTimeMS=self.remaining_ms()
+            )
+
+    async def count(self, type_: str, filter_: Filter, limit_ms: int = 0) -> int | None:
+        """Return how many match; None if it could not be counted in `limit_ms` (0: in the time of the search)."""
+        scope, wait = self.scope(filter_), limit_ms or self.remaining_ms()
+        try:
+            if self.repo.session is not None:
+                return await self.repo.collection(type_).count_documents(scope, session=self.repo.session, maxTimeMS=wait)
+            answer = await self.repo.database.mongodb.command({"count": type_, "query": scope, "maxTimeMS": wait})
+        except ExecutionTimeout:
+            if limit_ms:
+                return None
+            raise self.over_time() from None
+        return int(answer["n"])
+
+    async def estimate(self, type_: str, filter_: Filter, sample: int) -> int:
+        """Return about how many match, by a sample of all documents of the type."""
+        size = await self.repo.collection(type_).estimated_document_count()
+        if not size:
+            return 0
+        pipeline: list[Document] = [{"$sample": {"size": sample}}, {"$match": self.scope(filter_)}, {"$count": "n"}]
+        with self.in_time():
+            counted = await (await self.aggregate(type_, pipeline)).to_list()
+        return round(counted[0]["n"] * size / min(sample, size)) if counted else 0
+
+
+def sorted_pipeline(scope: Filter, segment: Segment, projection: Mapping[str, Any], limit: int) -> list[Document]:
+    """Return the pipeline of a segment whose order needs computed flags."""
+    computed: Document = {missing_flag(field): {"$cond": [{"$eq": [_value(field), None]}, 1, 0]} for field in segment.flags}
+    sort: dict[str, int] = {}
+    for field, direction in segment.sort:
+        if field.rpartition(".")[2].isdigit():
+            computed["_key_" + field.replace(".", "_")] = _value(field)
+            field = "_key_" + field.replace(".", "_")  # noqa: PLW2901 -- aggregation paths do not index arrays
+        sort[field] = direction
+    return [{"$match": scope}, {"$addFields": computed}, {"$sort": sort}, {"$limit": limit}, {"$project": projection}]
+
+
+def _value(field: str) -> Document:
+    path, _, last = field.rpartition(".")
+    found = {"$arrayElemAt": ["$" + path, int(last)]} if last.isdigit() else "$" + field
+    return {"$ifNull": [found, None]}
+
+
+def is_positive(filter_: Filter) -> bool:
+    """Tell whether only documents with some index entry match, hence no deleted ones."""
+    return any(field.startswith("s.") for field in present_fields(filter_))
+
+
+def present_fields(filter_: Filter) -> frozenset[str]:
+    """Return the fields that every matching document has."""
+    found: set[str] = set()
+    for field, condition in filter_.items():
+        if field == "$and":
+            found.update(*(present_fields(part) for part in condition))
+        elif field == "$or" and condition:
+            found |= frozenset.intersection(*(present_fields(part) for part in condition))
+        elif not field.startswith("$") and _is_present(condition):
+            found.add(field)
+    return frozenset(found)
+
+
+def _is_present(condition: Any) -> bool:
+    if not isinstance(condition, dict):
+        return condition is not None
+    if condition.keys() == {"$ne"}:
+        return condition["$ne"] is None
+    if condition.keys() == {"$exists"}:
+        return bool(condition["$exists"])
+    if not condition or not condition.keys() <= _POSITIVE:
+        return False
+    return None not in condition.get("$in", ()) and condition.get("$eq", "") is not None
