@@ -42,22 +42,27 @@ def fetch(directory: str) -> Path:
     return next(Path(directory).glob("*.whl"))
 
 
-def read_package(path: Path) -> dict[str, list[Json]]:
-    """Return the resources of the package by their type, each list in the order of the file names."""
+def read_files(path: Path) -> dict[str, bytes]:
+    """Return the resources of the package as they are, by file name in its order."""
     data = path.read_bytes()
     if zipfile.is_zipfile(io.BytesIO(data)):
         data = zipfile.ZipFile(io.BytesIO(data)).read(MEMBER)
-    found: dict[str, list[Json]] = {}
+    found: dict[str, bytes] = {}
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
-        members = sorted(archive.getmembers(), key=lambda member: member.name)
-        for member in members:
+        for member in archive.getmembers():
             folder, _, name = member.name.partition("/")
-            if folder != "package" or "/" in name or not name.endswith(".json") or name in {"package.json", ".index.json"}:
-                continue
             content = archive.extractfile(member)
-            if content is not None:
-                resource = json.loads(content.read())
-                found.setdefault(resource["resourceType"], []).append(resource)
+            if folder == "package" and name[:1].isupper() and name.endswith(".json") and "/" not in name and content is not None:
+                found[name] = content.read()
+    return dict(sorted(found.items()))
+
+
+def read_package(path: Path) -> dict[str, list[Json]]:
+    """Return the resources of the package by their type, each list in the order of the file names."""
+    found: dict[str, list[Json]] = {}
+    for data in read_files(path).values():
+        resource = json.loads(data)
+        found.setdefault(resource["resourceType"], []).append(resource)
     return found
 
 

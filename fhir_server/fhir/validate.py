@@ -46,7 +46,7 @@ def _is_located(problems: list[Problem]) -> bool:
 
 def _is_deeper(value: Any, max_depth: int) -> bool:
     level = [value]
-    for _ in range(max_depth + 1):
+    for _ in range(max_depth):
         level = [
             item
             for parent in level

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fhir_server.fhir.definitions import RESOURCE_TYPES, TYPES, Element, Type, value_set_codes
-from fhir_server.fhir.validation.bindings import code_check, concept_check
+from fhir_server.fhir.validation.bindings import FORMATS, code_check, concept_check, format_check
 from fhir_server.fhir.validation.primitives import PRIMITIVES
-from fhir_server.fhir.validation.problem import Check, Problem, Problems, quote, within, wrong_kind
+from fhir_server.fhir.validation.problem import Check, Problem, Problems, joined, quote, within, wrong_kind
 from fhir_server.fhir.validation.references import canonical_check, reference_check, settle
 from fhir_server.fhir.validation.siblings import sibling_check, siblings_check
 
@@ -35,7 +35,7 @@ def check_contained(value: Any, owner: dict[str, Any]) -> Problems | None:
     problems = object_check(type_)(value, owner)
     if "contained" in value:
         nested = Problem("structure", "A contained resource can not contain resources itself (dom-2).", ".contained")
-        problems = [*(problems or ()), nested]
+        problems = joined(problems, [nested])
     return problems
 
 
@@ -71,7 +71,7 @@ class _Shape:
             return f".{self.choices[name]}"
         if name in self.members:
             return f".{name.removeprefix('_')}"
-        return f".{name}" if name.isidentifier() else f".`{name}`"
+        return f".{name}" if name.isidentifier() else f".`{quote(name)[1:-1]}`"
 
 
 def _compile(type_: Type) -> Check:
@@ -121,6 +121,8 @@ def _one(element: Element) -> Check:
         return reference_check(object_check(type_), element.targets)
     if type_ == "canonical":
         return canonical_check(PRIMITIVES[type_], element.targets)
+    if element.value_set in FORMATS:
+        return format_check(element.value_set)
     systems = value_set_codes(element.value_set)
     if element.codes is not None and systems is not None:
         if type_ == "code":
@@ -139,16 +141,20 @@ def _object(shape: _Shape, *, may_be_bare: bool) -> Check:
         problems: Problems | None = None
         for name, item in value.items():
             try:
-                found = members[name](item, value)
+                check_member = members[name]
             except KeyError:
-                found = [Problem("structure", f"{shape.type} has no element {quote(name)}.")]
+                problems = joined(
+                    problems, [Problem("structure", f"{shape.type} has no element {quote(name)}.", shape.piece(name))]
+                )
+                continue
+            found = check_member(item, value)
             if found is not None:
-                problems = [*(problems or ()), *within(shape.piece(name), found)]
+                problems = joined(problems, within(shape.piece(name), found))
         for name in required:
             if name not in value and f"_{name}" not in value:
-                problems = [*(problems or ()), _missing(shape.type, name)]
+                problems = joined(problems, _missing(shape.type, name))
         if check_choices is not None and (found := check_choices(value)) is not None:
-            problems = [*(problems or ()), *found]
+            problems = joined(problems, found)
         if len(value) < 2 and not may_be_bare and problems is None:  # noqa: PLR2004 - nothing, or only an id
             return _bare(value)
         return problems
@@ -156,8 +162,8 @@ def _object(shape: _Shape, *, may_be_bare: bool) -> Check:
     return check
 
 
-def _missing(type_: str, name: str) -> Problem:
-    return Problem("required", f"{type_}.{name} is required, but is not there.", f".{name}")
+def _missing(type_: str, name: str) -> Problems:
+    return [Problem("required", f"{type_}.{name} is required, but is not there.", f".{name}")]
 
 
 def _bare(value: dict[str, Any]) -> Problems | None:
@@ -180,7 +186,7 @@ def _choices(shape: _Shape) -> Callable[[dict[str, Any]], Problems | None]:
             return _chosen_twice(shape, value)
         for choice in required:
             if choice not in seen:
-                return [_missing(shape.type, choice)]
+                return _missing(shape.type, choice)
         return None
 
     return check
@@ -218,9 +224,9 @@ def _array(name: str, check_item: Check, is_primitive: bool, least: int, most: i
                 continue
             found = check_item(item, owner)
             if found is not None:
-                problems = [*(problems or ()), *within(f"[{index}]", found)]
+                problems = joined(problems, within(f"[{index}]", found))
         if len(value) < least or 0 < most < len(value):
-            problems = [*(problems or ()), _wrong_count(len(value), least, most)]
+            problems = joined(problems, [_wrong_count(len(value), least, most)])
         return problems
 
     return check

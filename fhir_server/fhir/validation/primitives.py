@@ -16,7 +16,8 @@ from fhir_server.fhir.validation.narrative import check_narrative
 from fhir_server.fhir.validation.problem import Check, Problem, Problems, quote, wrong_kind
 
 _MAX_STRING = 1024 * 1024
-_INT32 = 1 << 31
+_INT32, _INT64 = 1 << 31, 1 << 63
+_MAX_DIGITS, _LEAST_EXPONENT, _GREATEST_EXPONENT = 34, -6143, 6111
 _FULL_DATE = len("2024-02-29")
 
 _YEAR = r"([0-9]([0-9]([0-9][1-9]|[1-9]0)|[1-9]00)|[1-9]000)"
@@ -26,7 +27,7 @@ _TIME = r"([01][0-9]|2[0-3]):[0-5][0-9]:([0-5][0-9]|60)(\.[0-9]+)?"
 _ZONE = r"(Z|(\+|-)((0[0-9]|1[0-3]):[0-5][0-9]|14:00))"
 
 _is_text = re.compile(r"[ \r\n\t\S]+", re.ASCII).fullmatch
-_holds_control = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]").search
+_holds_control = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]").search
 _is_uri = re.compile(r"\S+", re.ASCII).fullmatch
 _is_code = re.compile(r"[^\s]+(\s[^\s]+)*", re.ASCII).fullmatch
 _is_id = re.compile(r"[A-Za-z0-9\-.]{1,64}").fullmatch
@@ -63,7 +64,7 @@ def check_string(value: Any, _owner: object) -> Problems | None:
         return _empty()
     if len(value) > _MAX_STRING:
         return [Problem("too-long", f"The text has {len(value):,} characters; FHIR allows {_MAX_STRING:,}.")]
-    return _invalid("string", value, "it holds a control character")
+    return _invalid("string", value, "it holds a control character or half of a surrogate pair")
 
 
 def _is_plain(value: str) -> bool:
@@ -160,13 +161,16 @@ def _check_integer(type_: str, low: int) -> Check:
 
 
 def check_decimal(value: Any, _owner: object) -> Problems | None:
-    """Decimal: any number. A binary float can not tell 1.0 from 1.00, so it is no decimal."""
-    if type(value) is int or (type(value) is Decimal and value.is_finite()):
-        return None
+    """Decimal: a number that BSON holds with its digits. A float can not tell 1.0 from 1.00, so it is no decimal."""
+    if type(value) is Decimal:
+        _, digits, exponent = value.as_tuple()
+        if len(digits) <= _MAX_DIGITS and isinstance(exponent, int) and _LEAST_EXPONENT <= exponent <= _GREATEST_EXPONENT:
+            return None
+        return _invalid("decimal", value, f"at most {_MAX_DIGITS} digits and an exponent within ±6111 can be kept")
     if isinstance(value, int) and not isinstance(value, bool):
-        return None
-    if isinstance(value, float | Decimal):
-        return _invalid("decimal", value, "it has to be a finite number with its digits (int or Decimal)")
+        return None if -_INT64 <= value < _INT64 else _invalid("decimal", value, "a whole number has to fit into 64 bits")
+    if isinstance(value, float):
+        return _invalid("decimal", value, "a float loses digits; it has to be an int or Decimal")
     return wrong_kind("a number", value)
 
 

@@ -41,6 +41,14 @@ def within(piece: str, problems: Problems) -> Problems:
     return problems
 
 
+def joined(problems: Problems | None, more: Problems) -> Problems:
+    """Return both together; `problems` grows in place, so that many errors do not cost their square."""
+    if problems is None:
+        return more
+    problems += more
+    return problems
+
+
 def quote(value: Any) -> str:
     """Return a value in the form that messages show, cut where it is long."""
     text = repr(value) if isinstance(value, str) else str(value)

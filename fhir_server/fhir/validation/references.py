@@ -5,7 +5,7 @@ from typing import Any
 
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.fhir.validation.primitives import is_id
-from fhir_server.fhir.validation.problem import Check, Problem, Problems, quote
+from fhir_server.fhir.validation.problem import Check, Problem, Problems, joined, quote, within
 
 _parse = re.compile(
     r"(?:(?P<base>https?://.+)/)?(?P<type>[A-Za-z]+)/[A-Za-z0-9\-.]{1,64}(?:/_history/[A-Za-z0-9\-.]{1,64})?"
@@ -25,10 +25,10 @@ def reference_check(check_object: Check, targets: tuple[str, ...]) -> Check:
         reference = value.get("reference")
         if type(reference) is str:
             type_, _, id_ = reference.partition("/")
-            if type_ not in allowed or not is_id(id_):
-                problems = _join(problems, _judge(reference, allowed, targets))
-        if "type" in value:
-            problems = _join(problems, _judge_type(value, allowed))
+            if (type_ not in allowed or not is_id(id_)) and (found := _judge(reference, allowed, targets)):
+                problems = joined(problems, found)
+        if "type" in value and (found := _judge_type(value, allowed)):
+            problems = joined(problems, found)
         return problems
 
     return check
@@ -68,17 +68,11 @@ def settle(problems: Problems, resource: dict[str, Any]) -> Problems | None:
     return left or None
 
 
-def _join(problems: Problems | None, more: Problems | None) -> Problems | None:
-    if problems is None or more is None:
-        return more if problems is None else problems
-    return problems + more
-
-
 def _judge(reference: str, allowed: frozenset[str], targets: tuple[str, ...]) -> Problems | None:
     """Judge a literal reference that is not simply `Type/id` with an allowed type."""
     if reference.startswith("#"):
         problems = _fragment(reference, targets)
-        return problems and [_at(".reference", problem) for problem in problems]
+        return problems and within(".reference", problems)
     parsed = _parse(reference) or _parse_conditional(reference)
     if parsed is None:
         if not reference or _is_absolute(reference):
@@ -98,7 +92,7 @@ def _judge(reference: str, allowed: frozenset[str], targets: tuple[str, ...]) ->
 
 def _judge_type(value: dict[str, Any], allowed: frozenset[str]) -> Problems | None:
     type_, reference = value["type"], value.get("reference")
-    if type_ not in RESOURCE_TYPES:
+    if type(type_) is not str or type_ not in RESOURCE_TYPES:
         return None
     if type_ not in allowed:
         return [Problem("value", _wrong_type(f"type {type_}", type_, tuple(sorted(allowed))), ".type")]
@@ -113,11 +107,6 @@ def _fragment(reference: str, targets: tuple[str, ...]) -> Problems | None:
         return None
     text = f"There is no contained resource with the id {reference[1:]!r} that {quote(reference)} could point to."
     return [Problem("not-found", text, fragment=(reference[1:], targets))]
-
-
-def _at(piece: str, problem: Problem) -> Problem:
-    problem.path.append(piece)
-    return problem
 
 
 def _wrong_type(reference: str, type_: str, targets: tuple[str, ...]) -> str:

@@ -11,7 +11,7 @@ def sibling_check(name: str, check_element: Check) -> Check:
     def check(value: Any, owner: dict[str, Any]) -> Problems | None:
         if type(value) is not dict:
             return wrong_kind("an object with id or extension", value)
-        return check_element(value, owner) or (None if name in owner else _lone(value))
+        return check_element(value, owner) or (_lone(value) if not value or name not in owner else None)
 
     return check
 
@@ -34,7 +34,7 @@ def siblings_check(name: str, check_element: Check) -> Check:
             if item is None:
                 found = None if has_value else [Problem("structure", "Neither a value nor an extension stands here.")]
             else:
-                found = check_element(item, owner) or (None if has_value else _lone(item))
+                found = check_element(item, owner) or (_lone(item) if not item or not has_value else None)
             if found is not None:
                 problems += within(f"[{index}]", found)
         return problems or None
@@ -43,6 +43,8 @@ def siblings_check(name: str, check_element: Check) -> Check:
 
 
 def _lone(value: dict[str, Any]) -> Problems | None:
+    if not value:
+        return [Problem("structure", "The object is empty; leave it out, or write null in an array.")]
     if "extension" in value:
         return None
     return [Problem("invariant", "ele-1: an element has to have a value or an extension; this one has only an id.")]
