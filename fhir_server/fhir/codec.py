@@ -26,7 +26,8 @@ _SUSPECT_ESCAPE = re.compile(rb"\\u(?:0000|003[aA]|[dD][89a-fA-F])")
 _DIGITS_ALIKE = bytes(0x30 if byte in b"0123456789" else byte for byte in range(256))
 _LONG_INTEGER = b"0" * 19
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s{}\[\],:"]+', re.DOTALL)
-_BRACKETS_ONLY = bytes(set(range(256)) - set(b"{}[]"))
+_ONE_KIND_OF_BRACKET = bytes.maketrans(b"[]", b"{}")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _INT64 = 1 << 63
 _MAX_DIGITS = 34
 _MAX_NUMBER_LENGTH = 6200
@@ -98,11 +99,11 @@ def parse_number(text: str) -> int | Decimal:
 
 def _may_be_deep(data: bytes, max_depth: int) -> bool:
     """Peel innermost brackets off, a level at a time; brackets inside strings can only make it look deeper."""
-    brackets = data.translate(None, _BRACKETS_ONLY)
+    brackets = data.translate(_ONE_KIND_OF_BRACKET, _NO_BRACKETS)
     for _ in range(max_depth):
         if not brackets:
             return False
-        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        brackets = brackets.replace(b"{}", b"")
     return bool(brackets)
 
 

@@ -94,9 +94,7 @@ def _parse(operations: Any) -> list[_Operation]:
     if not isinstance(operations, list):
         raise bad_request('A JSON Patch is an array of operations, such as [{"op": "add", "path": "/active", "value": true}].')
     if len(operations) > MAX_OPERATIONS:
-        raise bad_request(
-            f"A JSON Patch may hold {MAX_OPERATIONS} operations; this one holds {len(operations)}.", code="too-costly"
-        )
+        raise bad_request(f"A JSON Patch may hold {MAX_OPERATIONS} operations, not {len(operations)}.", code="too-costly")
     return [_parse_operation(number, operation) for number, operation in enumerate(operations)]
 
 
@@ -240,7 +238,7 @@ def _index(operation: _Operation, key: str, before: tuple[str, ...]) -> int:
     if key == "-":
         raise operation.failed(f"- is the place after the last item of {_pointer(before)}; there is nothing yet.")
     if not _INDEX.fullmatch(key):
-        raise operation.failed(f"{_quote(key)} is no index of the array {_pointer(before)}; an index is 0, 1, 2 and so on.")
+        raise operation.failed(f"{_quote(key)} is no index of the array {_pointer(before)}; it must be 0, 1, 2, and so on.")
     return int(key)
 
 

@@ -99,8 +99,11 @@ def _check(div: str) -> bool:
     parser.CharacterDataHandler = text
     try:
         parser.Parse(f"<x>{div}</x>".encode(), True)
-    except (expat.ExpatError, UnicodeEncodeError) as error:
-        raise NarrativeError(str(error)) from None
+    except expat.ExpatError as error:
+        column = error.offset + 1 - (len("<x>") if error.lineno == 1 else 0)
+        raise NarrativeError(f"{expat.ErrorString(error.code)} in its line {error.lineno}, column {column}") from None
+    except UnicodeEncodeError:
+        raise NarrativeError("it holds half of a surrogate pair") from None
     if len(outer) != 1 or outer[0] not in {_DIV, "div"}:
         raise NarrativeError("it is not one div element")
     return outer[0] == _DIV

@@ -69,7 +69,6 @@ class _Reader:
         self.html_depth = 0
         self.html_start = 0
         parser = self.parser = expat.ParserCreate("utf-8", " ")
-        parser.buffer_text = True
         parser.StartDoctypeDeclHandler = self.doctype
         parser.StartNamespaceDeclHandler = lambda prefix, uri: self.namespaces.append((prefix or "", uri or ""))
         parser.EndNamespaceDeclHandler = lambda _prefix: self.namespaces.pop()
@@ -98,12 +97,13 @@ class _Reader:
     def path(self) -> str:
         """Return the FHIRPath of the innermost open element."""
         path = ""
-        for frame, inner in zip(self.stack, [*self.stack[1:], None], strict=True):
-            if not path:
+        for outer, frame in zip([None, *self.stack], self.stack, strict=False):
+            if outer is None:
                 path = frame.type
-            if inner is not None and inner.row is not None:
-                repeats = inner.row.repeats
-                path += f".{inner.name}" + (f"[{len(frame.content.get(inner.name, ()))}]" if repeats else "")
+            elif frame.row is not None:
+                path += f".{frame.name}"
+                if frame.row.repeats:
+                    path += f"[{len(outer.content.get(frame.name, ()))}]"
         return path
 
     def doctype(self, *_declaration: object) -> None:
@@ -138,8 +138,8 @@ class _Reader:
     def open_resource(self, name: str, attributes: dict[str, str], parent: _Frame | None, depth: int) -> None:
         """Open the element of a resource."""
         type_ = name.removeprefix(_PREFIX)
-        if type_ not in RESOURCE_TYPES:
-            where = f"in {parent.name} there" if parent else "the root"
+        if type_ not in RESOURCE_TYPES or type_ == name:
+            where = f"what {parent.name} holds" if parent else "the root"
             self.refuse(f"{where} must be a resource type of FHIR R4 in the namespace {FHIR}, not {_shown(name)}")
         frame = _Frame(type_, type_, Form.COMPLEX, None, depth)
         frame.content["resourceType"] = type_
@@ -174,7 +174,7 @@ class _Reader:
         """Refuse unknown and empty attributes."""
         for name, value in attributes.items():
             if name not in allowed and name != _SCHEMA_LOCATION:
-                self.refuse(f"the attribute {_shown(name)!r} is not allowed on {self.stack[-1].name}")
+                self.refuse(f"the attribute {name.rpartition(' ')[2]} is not allowed on {self.stack[-1].name}")
             if not value:
                 self.refuse(f"the attribute {name} of {self.stack[-1].name} is empty")
 
@@ -291,7 +291,9 @@ def _unknown(parent: _Frame, name: str, row: Row | None) -> str:
 def _shown(name: str) -> str:
     """Return a name, with its namespace unless that is FHIR's."""
     uri, _, local = name.rpartition(" ")
-    return local if uri == FHIR else f"{{{uri}}}{local}" if uri else local
+    if uri == FHIR:
+        return local
+    return f"{{{uri}}}{local}" if uri else f"{local} without a namespace"
 
 
 def _malformed(what: str, line: int, column: int, path: str = "") -> FhirError:

@@ -38,7 +38,7 @@ def to_xml(resource: dict[str, Any], *, pretty: bool = False) -> bytes:
     try:
         _resource(out, resource, "\n" if pretty else "", f' xmlns="{FHIR}"')
     except _UnwritableError as error:
-        path = ".".join([str(resource.get("resourceType")), *reversed(error.path)]).replace(".[", "[")
+        path = ".".join([str(resource.get("resourceType") or "The resource"), *reversed(error.path)])
         raise not_acceptable(f"{path} can not be written as XML: {error}. Ask for JSON instead.") from None
     return "".join(out).encode()
 
