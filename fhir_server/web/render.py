@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from email.utils import format_datetime
+from email.utils import formatdate
 from http import HTTPStatus
 
 from starlette.types import Send
@@ -47,7 +47,7 @@ def headers_of(reply: Reply, base_url: str) -> RawHeaders:
     if reply.version:
         found.append((b"etag", f'W/"{reply.version}"'.encode()))
     if reply.last_modified is not None:
-        found.append((b"last-modified", format_datetime(reply.last_modified, usegmt=True).encode()))
+        found.append((b"last-modified", formatdate(reply.last_modified.timestamp(), usegmt=True).encode()))
     if reply.location:
         found.append((b"location", f"{base_url}/{reply.location}".encode("utf-8", "replace")))
     found += [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in reply.headers.items()]
