@@ -40,7 +40,7 @@ def test_every_curl_line_works_when_pasted(demo_url: str) -> None:
     for line in LINES:
         pasted = line.replace("http://127.0.0.1:8080/fhir", demo_url)
         done = subprocess.run(
-            ["bash", "-c", f"{pasted} --fail --silent --show-error --globoff"], capture_output=True, text=True, check=False
+            ["bash", "-c", f"{pasted} --fail --silent --show-error"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         assert done.stdout.startswith(("{", "<")), line
