@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -30,6 +31,8 @@ START_SECONDS: Final = 60.0
 STOP_SECONDS: Final = 20.0
 LOG_BYTES: Final = 16_000_000
 LOGS_KEPT: Final = 3
+PORTS: Final = range(20_000, 32_000)
+"""Below those that Linux gives to outgoing connections, so that a recorded port is rarely in use at the next start."""
 _NOT_YET_INITIALIZED: Final = 94
 _INVALID_REPLICA_SET_CONFIG: Final = 93
 _PR_SET_PDEATHSIG: Final = 1
@@ -210,7 +213,7 @@ class EmbeddedMongod:
             wanted = int(record.read_text(encoding="ascii"))
         except (OSError, ValueError):
             wanted = 0
-        port = _free_port(wanted) if 0 < wanted < 65536 else _free_port(0)  # noqa: PLR2004 -- the range of TCP ports
+        port = wanted if wanted in PORTS and _is_free(wanted) else _free_port()
         record.write_text(str(port), encoding="ascii")
         return port
 
@@ -316,16 +319,21 @@ def end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _free_port(wanted: int) -> int:
-    for port in (wanted, 0):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise EmbeddedError("No free port on 127.0.0.1 for the embedded MongoDB.")
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _free_port() -> int:
+    for port in random.sample(PORTS, len(PORTS)):
+        if _is_free(port):
+            return port
+    raise EmbeddedError(f"No port of 127.0.0.1 from {PORTS.start} to {PORTS.stop - 1} is free for the embedded MongoDB.")
 
 
 def _end_orphan(db_path: Path) -> None:
