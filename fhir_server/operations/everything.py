@@ -48,7 +48,7 @@ async def everything(ctx: Context, call: Call) -> Reply:
         if survivor:
             issues = (*issues, _merged(call, survivor))
             id_ = survivor
-    registry = await registry_of(ctx)
+    registry = registry_of(ctx)
     record = _Record(Access(ctx), registry, call.type, id_, asked)
     bound_to = page.purpose(f"{call.type}/{call.id}/$everything", asked.understood)
     place = await page.unseal(ctx.repo, asked.cursor, bound_to) if asked.cursor else None
@@ -227,7 +227,7 @@ class _Record:
         return versions
 
     async def _referred(self, existing: frozenset[str]) -> set[str]:
-        outside = RESOURCE_TYPES - set(self._types) | ({"Patient"} if self._compartment != "Patient" else set())
+        outside = RESOURCE_TYPES - set(self._types)
         found: set[str] = set()
         for type_ in self._types:
             filter_ = self._member_filter(type_) if type_ in existing else None
@@ -241,7 +241,7 @@ class _Record:
         return found
 
 
-def _outside(document: Document, fields: Sequence[str], types: frozenset[str] | set[str]) -> Iterator[str]:
+def _outside(document: Document, fields: Sequence[str], types: frozenset[str]) -> Iterator[str]:
     for field in fields:
         for text in references(document, field):
             if text.partition("/")[0] in types:

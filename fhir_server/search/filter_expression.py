@@ -18,7 +18,7 @@ from typing import Final, NoReturn
 from fhir_server.fhir.outcome import FhirError, bad_request, not_supported
 from fhir_server.search.conditions import AllOf, AnyOf, Chain, Condition, Match, Negation
 from fhir_server.search.registry import SearchParameter
-from fhir_server.search.terms import TermParser, UnknownParameterError
+from fhir_server.search.terms import TermParser, UnknownParameterError, check_text
 from fhir_server.search.values import escape
 
 OPERATORS: Final = frozenset(
@@ -142,6 +142,7 @@ class _Parser:
             text = self.match(_WORD)
         if not text:
             self.fail("expected a value")
+        check_text("_filter", text)
         return escape(text) if parameter.type == "string" else text.replace(",", "\\,")
 
     def match(self, pattern: re.Pattern[str]) -> str:

@@ -17,7 +17,7 @@ from fhir_server.fhir.subset import Summary, parse_elements, parse_summary
 from fhir_server.search.conditions import AllOf, Condition
 from fhir_server.search.filter_expression import parse_filter
 from fhir_server.search.registry import Registry, SearchParameter
-from fhir_server.search.terms import TermParser, UnknownParameterError, split_values
+from fhir_server.search.terms import TermParser, UnknownParameterError, check_text, split_values
 
 Total = Literal["", "none", "estimate", "accurate"]
 ALL: Final = "*"
@@ -97,6 +97,8 @@ def parse_query(
     """
     if len(params) > settings.max_search_params:
         raise bad_request(f"The search has {len(params)} parameters, more than {settings.max_search_params}.", code="too-costly")
+    for name, value in params:
+        check_text(name, value)
     reading = _Reading(tuple(types), TermParser(registry, settings), settings)
     for name, value in params:
         if name in _OF_THE_WEB:
@@ -124,6 +126,7 @@ def parse_criteria(type_: str, criteria: Params, registry: Registry, settings: S
     terms = TermParser(registry, settings)
     conditions: list[Condition] = []
     for name, value in criteria:
+        check_text(name, value)
         if name in _OF_THE_WEB:
             continue
         if name.partition(":")[0] in _RESULT_PARAMETERS:

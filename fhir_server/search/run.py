@@ -78,7 +78,7 @@ async def search(
             takes too long.
     """
     names = (types,) if isinstance(types, str) else tuple(types)
-    registry = await registry_of(ctx)
+    registry = registry_of(ctx)
     query = parse_query(names, params, registry, ctx.settings, strict=strict)
     inside = "/".join(compartment) if compartment else ""
     if compartment:
@@ -93,7 +93,7 @@ async def find_matches(ctx: Context, type_: str, criteria: Params, limit: int = 
     Raises:
         FhirError: 400 for whatever is no search parameter of the type.
     """
-    registry = await registry_of(ctx)
+    registry = registry_of(ctx)
     query = parse_criteria(type_, criteria, registry, ctx.settings)
     access = Access(ctx)
     part = await _compiled(access, registry, query)
@@ -101,9 +101,9 @@ async def find_matches(ctx: Context, type_: str, criteria: Params, limit: int = 
     return [Version.from_document(type_, row.document) for row in rows]
 
 
-async def registry_of(ctx: Context) -> Registry:
+def registry_of(ctx: Context) -> Registry:
     """Return the search parameters that the tenant has."""
-    return BUILTIN
+    return ctx.registry or BUILTIN
 
 
 def _stored(field: str) -> str:

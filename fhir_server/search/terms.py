@@ -28,6 +28,19 @@ def split_values(text: str) -> tuple[str, ...]:
     return tuple(value for value in split_escaped(text, ",") if value)
 
 
+def check_text(name: str, value: str) -> None:
+    """Refuse characters that no resource can hold and that MongoDB does not take.
+
+    Raises:
+        FhirError: 400.
+    """
+    for text in (name, value):
+        if "\x00" in text or not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+            raise bad_request(
+                f"The parameter {name[:40]!r} holds a character (NUL, or half of a surrogate pair) that no resource can."
+            )
+
+
 @dataclass(frozen=True, slots=True)
 class TermParser:
     """Parses terms by the parameters of a registry, within the bounds of the settings."""
@@ -66,6 +79,8 @@ class TermParser:
         found = self.registry.get(type_, code)
         if found is None:
             raise UnknownParameterError(f"{type_} has no search parameter {code!r}.")
+        if not found.filled:
+            raise UnknownParameterError(f"The search parameter {code!r} of {type_} is new, and `reindex` has not filled it yet.")
         return found
 
     def values(self, name: str, text: str) -> tuple[str, ...]:
