@@ -1,0 +1,126 @@
+"""Search parameters of type string.
+
+https://hl7.org/fhir/R4/search.html#string
+
+An entry is the folded text (case, accents, white space). Where the text differs from that, `\\x01` follows, and then the text
+itself unless it is the folded one in title case: `soderberg\\x01Söderberg`, `smith\\x01`. So one index serves the start of a
+text (a range), the exact text (equality) and the order.
+
+Names have in addition the folded ends of each word under `:ends`, which makes `:contains` a range too.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import Any
+
+from fhir_server.search.parameter import SearchParameter
+from fhir_server.search.types.common import (
+    END,
+    Convert,
+    Converters,
+    Filter,
+    any_of,
+    matches,
+    of_extension,
+    starting_with,
+    unsupported_modifier,
+)
+from fhir_server.search.values import invalid_value, unescape
+
+MODIFIERS = frozenset({"exact", "contains"})
+SHORTEST_END = 3
+_NAMED = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person", "Organization", "Location"})
+_NAMES = frozenset({"name", "family", "given"})
+_MARK = "\x01"
+_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "ı": "i", "ħ": "h"})
+_KEPT_MARKS = (0, 7, 8, 9)
+"""Combining classes without which a letter of an Indic script or a kana would be another one."""
+
+
+def fold(text: str) -> str:
+    """Return the text without case, accents and superfluous white space."""
+    if text.isascii() and text.isprintable():
+        lower = text.lower()
+        return " ".join(lower.split()) if "  " in lower or lower[:1] == " " or lower[-1:] == " " else lower
+    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    letters = "".join(char for char in decomposed if unicodedata.combining(char) in _KEPT_MARKS).translate(_LETTERS)
+    printable = "".join(char if char.isprintable() else " " for char in letters)
+    return unicodedata.normalize("NFC", " ".join(printable.split()))
+
+
+def entry(text: str) -> str:
+    """Return the index entry of a text."""
+    folded = fold(text)
+    if folded == text:
+        return folded
+    return folded + _MARK if text == folded.title() else f"{folded}{_MARK}{text}"
+
+
+def _text(value: Any, out: list[Any], _base_url: str) -> None:
+    out.append(entry(value))
+
+
+def _parts(names: Iterable[str], lists: Iterable[str]) -> Convert:
+    def convert(value: Any, out: list[Any], _base_url: str) -> None:
+        for name in names:
+            if text := value.get(name):
+                out.append(entry(text))
+        for name in lists:
+            out.extend(entry(text) for text in value.get(name, ()) if text)
+
+    return convert
+
+
+_PRIMITIVES = ("string", "markdown", "code", "id", "uri", "url", "canonical", "oid", "uuid", "base64Binary")
+_VALUES: dict[str, Convert] = {
+    **dict.fromkeys(_PRIMITIVES, _text),
+    "HumanName": _parts(("text", "family"), ("given", "prefix", "suffix")),
+    "Address": _parts(("text", "city", "district", "state", "postalCode", "country"), ("line",)),
+}
+CONVERTERS: Converters = {**_VALUES, "Extension": of_extension(_VALUES)}
+SPREADING = frozenset({"HumanName", "Address", "Extension"})
+
+
+def ends_field(parameter: SearchParameter) -> str:
+    """Return the field of the ends of words that a parameter's texts are among; "" where there is none."""
+    return "s.name:ends" if parameter.resource_type in _NAMED and parameter.code in _NAMES else ""
+
+
+def ends(entries: Iterable[str]) -> list[str]:
+    """Return the ends, of at least three letters, of the words in folded entries."""
+    found: set[str] = set()
+    for one in entries:
+        folded = one.partition(_MARK)[0]
+        starts = [0, *(place + 1 for place, char in enumerate(folded) if char == " ")]
+        for start in starts:
+            stop = folded.find(" ", start)
+            length = (len(folded) if stop < 0 else stop) - start
+            found.update(folded[start + skip :] for skip in range(max(1, length - SHORTEST_END + 1)))
+    return sorted(found)
+
+
+def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchParameter, *, ends_field: str = "") -> Filter:  # noqa: A001 -- the name that all types share
+    """Return the filter for resources with a text that starts with (is, contains) one of the values.
+
+    Raises:
+        FhirError: 400, an empty value or a modifier that strings do not have.
+    """
+    texts = [unescape(value) for value in values]
+    if modifier == "exact":
+        return {field: {"$in": [entry(text) for text in texts]}}
+    if modifier not in ("", "contains"):
+        raise unsupported_modifier(parameter, modifier, MODIFIERS)
+    folded = [fold(text) for text in texts]
+    if not all(folded):
+        raise invalid_value(parameter.code, "", "a text to look for is needed")
+    if modifier == "contains":
+        return any_of(_containing(field, text, ends_field) for text in folded)
+    return any_of(matches(field, starting_with(text), parameter) for text in folded)
+
+
+def _containing(field: str, text: str, ends_field: str) -> Filter:
+    anywhere: Filter = {field: {"$regex": f"^[^{_MARK}]*{re.escape(text)}"}}
+    if not ends_field or len(text) < SHORTEST_END:
+        return anywhere
+    return {ends_field: {"$elemMatch": {"$gte": text, "$lt": text + END}}, **anywhere}
