@@ -1,5 +1,6 @@
 """How Python values and BSON meet."""
 
+from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
@@ -22,4 +23,4 @@ class DecimalCodec(TypeCodec):
         return value.to_decimal()
 
 
-CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(type_registry=TypeRegistry([DecimalCodec()]), tz_aware=True)
+CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(type_registry=TypeRegistry([DecimalCodec()]), tz_aware=True, tzinfo=UTC)
