@@ -90,7 +90,11 @@ class _Gathering:
                     for document in documents:
                         for text in references(document, parameter.field):
                             target, _, id_ = text.partition("/")
-                            if include.target in ("", target) and target in RESOURCE_TYPES and "/" not in id_:
+                            if (
+                                include.target in ("", target)
+                                and target in (parameter.target or RESOURCE_TYPES)
+                                and "/" not in id_
+                            ):
                                 wanted.setdefault(target, set()).add(id_)
         tenant = self._access.repo.tenant
         for target, ids in sorted(wanted.items()):
