@@ -187,18 +187,27 @@ def test_the_installed_binary_tells_its_version():
     assert check_binary(find_mongod()) == "6.0.5"
 
 
-def test_a_large_log_is_rotated_and_a_few_are_kept(mongod, monkeypatch):
-    monkeypatch.setattr(embedded, "LOG_BYTES", 0)
+def test_a_running_mongod_begins_a_new_log_when_the_present_one_is_large(mongod, monkeypatch):
     mongod.start()
-    for _ in range(4):
+    size = mongod.log_path.stat().st_size
+    mongod.rotate_log()
+    assert mongod.log_path.stat().st_size >= size
+    monkeypatch.setattr(embedded, "LOG_BYTES", 1)
+
+    mongod.rotate_log()
+
+    deadline = time.monotonic() + 10
+    while not (mongod.log_path.exists() and mongod.log_path.stat().st_size):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert mongod.log_path.with_suffix(".log.1").stat().st_size >= size
+
+
+def test_only_the_newest_logs_are_kept(mongod, monkeypatch):
+    monkeypatch.setattr(embedded, "LOG_BYTES", 1)
+    mongod.data_dir.mkdir()
+    for number in range(1, 6):
+        mongod.log_path.write_text(f"log {number}")
         mongod.rotate_log()
-        deadline = time.monotonic() + 10
-        while not (mongod.log_path.exists() and mongod.log_path.stat().st_size):
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-    assert sorted(file.name for file in mongod.data_dir.glob("mongod.log*")) == [
-        "mongod.log",
-        "mongod.log.1",
-        "mongod.log.2",
-        "mongod.log.3",
-    ]
+    kept = {file.name: file.read_text() for file in mongod.data_dir.iterdir()}
+    assert kept == {"mongod.log.1": "log 5", "mongod.log.2": "log 4", "mongod.log.3": "log 3"}
