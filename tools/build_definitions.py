@@ -69,12 +69,10 @@ def read_package(path: Path) -> dict[str, list[Json]]:
 class Types:
     """The element tables: one entry a type, backbone elements being types of their own named by their path."""
 
-    def __init__(self, structures: Iterable[Json], value_sets: ValueSets) -> None:
+    def __init__(self, structures: Iterable[Json]) -> None:
         self._by_url = {structure["url"]: structure for structure in structures}
-        self._value_sets = value_sets
         self._invariants: dict[tuple[str, str, str, str], int] = {}
         self.table: dict[str, Json] = {}
-        self.bindings: dict[str, dict[str, list[str]]] = {}
         for structure in sorted(self._by_url.values(), key=lambda structure: str(structure["name"])):
             if structure["kind"] != "logical" and structure.get("derivation") != "constraint":
                 self._add(structure)
@@ -146,11 +144,7 @@ class Types:
         binding = element.get("binding", {})
         if binding.get("strength") != "required" or type_ not in {"code", "CodeableConcept"}:
             return ""
-        url = str(binding["valueSet"]).partition("|")[0]
-        codes = self._value_sets.expand(url)
-        if codes is not None:
-            self.bindings[url] = codes
-        return url
+        return str(binding["valueSet"]).partition("|")[0]
 
     def _own_invariants(self, element: Json) -> list[Any]:
         return [self._number(constraint) for constraint in element.get("constraint", [])]
@@ -248,11 +242,12 @@ def _lines(table: Mapping[str, Any] | list[Any]) -> bytes:
 def build(package: Mapping[str, list[Json]]) -> dict[str, bytes]:
     """Return the content of each table by file name."""
     value_sets = ValueSets(package["ValueSet"], package["CodeSystem"])
-    types = Types(package["StructureDefinition"], value_sets)
+    types = Types(package["StructureDefinition"])
     return {
         "types.json": _lines(types.table),
         "invariants.json": _lines(types.invariants),
-        "bindings.json": _lines(dict(sorted(types.bindings.items()))),
+        "value_sets.json": _lines({url: codes for url in value_sets.urls if (codes := value_sets.compact(url)) is not None}),
+        "code_systems.json": _lines(value_sets.hierarchies()),
         "search_parameters.json": _lines(search_parameters(package["SearchParameter"])),
         "compartments.json": _lines(compartments(package["CompartmentDefinition"])),
         "operations.json": _lines(operation_definitions(package["OperationDefinition"])),

@@ -17,6 +17,26 @@ class ValueSets:
         self._value_sets = {value_set["url"]: value_set for value_set in value_sets}
         self._code_systems = {system["url"]: system for system in code_systems if system.get("content") == "complete"}
 
+    @property
+    def urls(self) -> list[str]:
+        """The urls of all value sets of the package."""
+        return sorted(self._value_sets)
+
+    def compact(self, url: str) -> dict[str, list[str] | None] | None:
+        """Return the expansion with None in the place of all codes of a system."""
+        codes = self.expand(url)
+        if codes is None:
+            return None
+        return {system: None if self._is_whole(system, some) else some for system, some in codes.items()}
+
+    def _is_whole(self, system: str, codes: list[str]) -> bool:
+        known = self._code_systems.get(system)
+        return known is not None and set(_flat(known.get("concept", []))) == set(codes)
+
+    def hierarchies(self) -> dict[str, list[Any]]:
+        """Return the concepts of each complete code system: a code, or [code, concepts below] where there are some."""
+        return {url: _compact(system.get("concept", [])) for url, system in sorted(self._code_systems.items())}
+
     def expand(self, url: str) -> Codes | None:
         """Return the codes by system in their order, or None when they can not be enumerated."""
         value_set = self._value_sets.get(url.partition("|")[0])
@@ -71,6 +91,10 @@ def _flat(concepts: list[Json]) -> Iterator[str]:
     for concept in concepts:
         yield concept["code"]
         yield from _flat(concept.get("concept", []))
+
+
+def _compact(concepts: list[Json]) -> list[Any]:
+    return [[one["code"], _compact(one["concept"])] if one.get("concept") else one["code"] for one in concepts]
 
 
 def _find(concepts: list[Json], code: str) -> Json | None:

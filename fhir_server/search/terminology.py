@@ -2,15 +2,14 @@
 
 https://hl7.org/fhir/R4/search.html#token, https://hl7.org/fhir/R4/valueset.html#compositions
 
-Value sets and code systems are those that are stored as resources and, for value sets, those that the specification
-binds its own elements to. What they can not enumerate is refused, never guessed.
+Value sets and code systems are those that are stored as resources, else those of the specification. What they can not enumerate is refused, never guessed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from fhir_server.exchange import Resource
-from fhir_server.fhir.definitions import value_set_codes
+from fhir_server.fhir.definitions import code_system_concepts, value_set_codes
 from fhir_server.fhir.outcome import FhirError, bad_request, not_supported
 from fhir_server.search.access import Access
 from fhir_server.search.conditions import Match
@@ -67,7 +66,7 @@ class _Terminology:
         return [(system, one) for one in await self._hierarchy(system, code, direction)]
 
     async def _hierarchy(self, system: str, code: str, direction: str) -> list[str]:
-        resource = await self._stored("CodeSystem", system)
+        resource = await self._code_system(system)
         if resource is None:
             raise _unknown("code system", "CodeSystem", system)
         concepts = resource.get("concept", ())
@@ -75,6 +74,11 @@ class _Terminology:
         if path is None:
             raise bad_request(f"The code system {system!r} has no code {code!r}.", code="code-invalid")
         return [one["code"] for one in path] if direction == "above" else list(_all_codes([path[-1]]))
+
+    async def _code_system(self, system: str) -> Resource | None:
+        stored = await self._stored("CodeSystem", system)
+        built_in = code_system_concepts(system) if stored is None else None
+        return stored if built_in is None else {"content": "complete", "concept": built_in}
 
     async def _stored(self, type_: str, canonical: str) -> Resource | None:
         kind, _, id_ = canonical.rpartition("/")
@@ -122,7 +126,7 @@ class _Terminology:
         if "filter" in part:
             sets = [set(await self._filtered(system, one, canonical)) for one in part["filter"]]
             return [(system, code) for code in sorted(set.intersection(*sets))]
-        stored = await self._stored("CodeSystem", system)
+        stored = await self._code_system(system)
         if stored is not None and stored.get("content") == "complete":
             return [(system, code) for code in _all_codes(stored.get("concept", ()))]
         return [(system, "")]

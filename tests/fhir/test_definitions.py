@@ -10,6 +10,7 @@ import pytest
 from fhir_server.fhir.definitions import (
     RESOURCE_TYPES,
     TYPES,
+    code_system_concepts,
     compartments,
     mandatory_elements,
     operation_definitions,
@@ -109,6 +110,22 @@ def test_a_value_set_keeps_the_system_of_its_codes():
     assert value_set_codes("http://hl7.org/fhir/ValueSet/mimetypes") is None
 
 
+def test_all_value_sets_of_codes_that_the_specification_holds_can_be_enumerated():
+    codes = value_set_codes("http://terminology.hl7.org/ValueSet/v3-ActEncounterCode")
+    assert codes is not None
+    assert set(codes) == {"http://terminology.hl7.org/CodeSystem/v3-ActCode"}
+    assert {"AMB", "IMP", "ACUTE"} <= codes["http://terminology.hl7.org/CodeSystem/v3-ActCode"]
+    assert value_set_codes("http://hl7.org/fhir/ValueSet/body-site") is None
+
+
+def test_a_code_system_keeps_its_hierarchy():
+    assert code_system_concepts("http://terminology.hl7.org/CodeSystem/condition-clinical") == [
+        {"code": "active", "concept": [{"code": "recurrence"}, {"code": "relapse"}]},
+        {"code": "inactive", "concept": [{"code": "remission"}, {"code": "resolved"}]},
+    ]
+    assert code_system_concepts("http://loinc.org") is None
+
+
 def test_invariants_come_with_their_severity_and_their_element():
     by_key = {invariant.key: invariant for invariant in type_of("Patient.contact").invariants}
     assert by_key["pat-1"].severity == "error"
@@ -160,7 +177,8 @@ def test_operations_tell_where_they_may_be_called_and_with_what():
 def test_importing_the_tables_reads_only_what_is_asked_for():
     program = (
         "import fhir_server.fhir.definitions as d, fhir_server.fhir.definitions.artifacts as a;"
-        "assert a.search_parameters.cache_info().currsize == 0; assert not d.TYPES._built"
+        "assert a.search_parameters.cache_info().currsize == 0; assert not d.TYPES._built;"
+        "assert d.value_set_codes.cache_info().currsize == 0"
     )
     subprocess.run([sys.executable, "-c", program], check=True, cwd=_ROOT)
 

@@ -1,4 +1,4 @@
-"""What the R4 specification defines: types and their elements, search parameters, compartments, operations.
+"""What the R4 specification defines: types, search parameters, compartments, operations, codes.
 
 https://hl7.org/fhir/R4/profiling.html, https://hl7.org/fhir/R4/searchparameter-registry.html,
 https://hl7.org/fhir/R4/compartmentdefinition.html, https://hl7.org/fhir/R4/operations.html
@@ -15,6 +15,7 @@ from fhir_server.fhir.definitions.artifacts import (
     operation_definitions,
     search_parameters,
 )
+from fhir_server.fhir.definitions.terminology import code_system_concepts, value_set_codes
 from fhir_server.fhir.definitions.types import (
     RESOURCE_TYPES,
     TYPES,
@@ -24,7 +25,6 @@ from fhir_server.fhir.definitions.types import (
     mandatory_elements,
     summary_elements,
     type_of,
-    value_set_codes,
 )
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     "OperationParameter",
     "SearchParameterDefinition",
     "Type",
+    "code_system_concepts",
     "compartments",
     "mandatory_elements",
     "operation_definitions",

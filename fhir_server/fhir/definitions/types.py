@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any, Literal
 
 from fhir_server.fhir.definitions.tables import read_table
+from fhir_server.fhir.definitions.terminology import value_set_codes
 
 Kind = Literal["primitive", "complex", "backbone", "resource"]
 _SUMMARY, _MODIFIER = 1, 2
@@ -121,20 +122,9 @@ def _invariants() -> list[Any]:
 
 
 @cache
-def _bindings() -> dict[str, dict[str, frozenset[str]]]:
-    table = read_table("bindings")
-    return {url: {system: frozenset(codes) for system, codes in systems.items()} for url, systems in table.items()}
-
-
-@cache
 def _codes(url: str) -> frozenset[str] | None:
     systems = value_set_codes(url)
     return None if systems is None else frozenset().union(*systems.values())
-
-
-def value_set_codes(url: str) -> Mapping[str, frozenset[str]] | None:
-    """Return the codes by system of a value set that some element requires; None if it can not be enumerated."""
-    return _bindings().get(url)
 
 
 TYPES: Mapping[str, Type] = _Types()
