@@ -2,7 +2,8 @@
 
 https://hl7.org/fhir/R4/search.html#token, https://hl7.org/fhir/R4/valueset.html#compositions
 
-Value sets and code systems are those that are stored as resources, else those of the specification. What they can not enumerate is refused, never guessed.
+Value sets and code systems are those that are stored as resources, else those of the specification. What they can not
+enumerate is refused, never guessed.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
