@@ -41,7 +41,7 @@ def test_update_makes_a_new_version(server: FHIRServer) -> None:
 
 def test_search_finds_by_identifier(server: FHIRServer) -> None:
     made = Patient(patient()).create(server)
-    found = Patient.where({"identifier": f"{MRN}|{made['identifier'][0]['value']}"}).perform_resources(server)
+    found = Patient.where({"identifier": f"{MRN}|{made['identifier'][0]['value']}"}).perform_resources_iter(server)
     assert [p.id for p in found] == [made["id"]]
 
 
@@ -56,7 +56,7 @@ def test_search_follows_the_pages(server: FHIRServer) -> None:
 def test_an_include_brings_the_patient_of_an_encounter(server: FHIRServer) -> None:
     made = Patient(patient()).create(server)
     Encounter(visit(f"Patient/{made['id']}")).create(server)
-    found = Encounter.where({"patient": made["id"]}).include("subject", Patient).perform_resources(server)
+    found = Encounter.where({"patient": made["id"]}).include("subject").perform_resources_iter(server)
     assert sorted(resource.resource_type for resource in found) == ["Encounter", "Patient"]
 
 
