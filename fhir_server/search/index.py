@@ -6,7 +6,7 @@ A type's plan holds, for each member of the resource, the steps that read it, so
 nothing. What the entries look like is said in the files of `search/types`.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,8 +68,9 @@ def _plan(type_: str, registry: Registry) -> _Plan:
 def _add(plan: _Plan, parameter: SearchParameter) -> None:
     key = parameter.field.removeprefix("s.")
     plan.finish[key] = _finish(parameter)
-    if parameter.code == "_text":
-        plan.by_member.setdefault("text", []).append(_narrative)
+    if parameter.code in _TEXT_STEPS:
+        member, step = _TEXT_STEPS[parameter.code]
+        plan.by_member.setdefault(member, []).append(step)
         return
     for branch in parameter.path.branches:
         for step in _steps(key, branch, parameter):
@@ -131,9 +132,18 @@ def _component_steps(part: Component, context: str) -> list[tuple[Any, Convert]]
 
 
 def _narrative(resource: Mapping[str, Any], _base_url: str, found: Found) -> None:
-    text = special.words(resource["text"].get("div") or "")
-    if text:
-        found["_text"] = list(text)
+    text = special.packed(resource["text"].get("div") or "")
+    if text != " ":
+        found["_text"] = [text]
+
+
+def _content(resource: Mapping[str, Any], _base_url: str, found: Found) -> None:
+    text = special.packed(special.content(resource))
+    if text != " ":
+        found["_content"] = [text]
+
+
+_TEXT_STEPS: Mapping[str, tuple[str, Step]] = {"_text": ("text", _narrative), "_content": ("resourceType", _content)}
 
 
 def _finish(parameter: SearchParameter) -> Finish:
@@ -192,8 +202,3 @@ def _with_long(finish: Finish) -> Finish:
             finished[f"{key}:long"] = ends
 
     return finished_with_long
-
-
-def parameters_of(plan_keys: Iterable[str]) -> set[str]:
-    """Return the parameter codes of keys of `s`."""
-    return {key.partition(":")[0] for key in plan_keys}

@@ -1,11 +1,100 @@
 """MongoDB indexes of current versions.
 
-See docs/decisions on the form of the index.
+See docs/search/indexing.md and docs/decisions. All are led by the tenant and partial: a resource without the parameter costs
+them nothing. A field that holds one plain value ends with the document's key, so that results come sorted by it.
 """
 
-from pymongo import IndexModel
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pymongo import GEOSPHERE, IndexModel
+
+from fhir_server.search.parameter import SearchParameter
+from fhir_server.search.registry import BUILTIN
+from fhir_server.search.types import date, sort_field, string
+
+MOST = 58
+"""MongoDB allows 64 indexes a collection; some are the store's."""
+_KEY = "_id"
+_NOT_INDEXED = frozenset({"composite", "special"})
+_NAMES = ("family", "name", "title")
+"""Texts that resources are sorted by, even though they have several."""
+_DATES = (
+    "date",
+    "sent",
+    "authored",
+    "authored-on",
+    "authoredon",
+    "period",
+    "onset-date",
+    "recorded-date",
+    "effective-time",
+    "created",
+    "issued",
+    "occurrence",
+    "whenhandedover",
+    "started",
+    "start-date",
+)
+"""Which date orders what belongs to a patient; the first that the type has."""
+_TEXTS = ("code", "type")
+"""Concepts that are looked for by their text as well."""
 
 
 def index_models(type_: str) -> list[IndexModel]:
-    """Return the search indexes of a type's collection."""
-    return []
+    """Return the search indexes of a type's collection, the most useful first, less than the store may have."""
+    parameters = BUILTIN.of(type_)
+    return [_model(keys) for keys in _keys(parameters)][:MOST]
+
+
+def custom_index_models(parameter: SearchParameter) -> list[IndexModel]:
+    """Return the indexes of one custom parameter."""
+    return [_model(keys) for keys in _keys_of(parameter, "")]
+
+
+def _keys(parameters: Mapping[str, SearchParameter]) -> Iterator[tuple[str, ...]]:
+    ordering = next((sort_field(parameters[code]) for code in _DATES if code in parameters), "")
+    own = [parameter for parameter in parameters.values() if not (parameter.parts or parameter.joined or parameter.shared)]
+    for parameter in sorted(own, key=lambda one: one.code.startswith("_")):
+        yield from _keys_of(parameter, ordering)
+    for code in _NAMES:
+        if code in parameters and parameters[code].repeats and parameters[code].type == "string":
+            yield sort_field(parameters[code]), _KEY
+    for code in _TEXTS:
+        if code in parameters and "CodeableConcept" in parameters[code].value_types:
+            yield (f"{parameters[code].field}:text",)
+
+
+def _keys_of(parameter: SearchParameter, ordering: str) -> Iterator[tuple[str, ...]]:
+    field = parameter.field
+    if parameter.code == "near":
+        yield (field,)
+    if not field.startswith("s.") or parameter.type in _NOT_INDEXED or not parameter.path.branches:
+        return
+    if parameter.type == "quantity":
+        yield f"{field}.k", f"{field}.c"
+    elif parameter.type in ("date", "number"):
+        yield from _keys_of_interval(parameter)
+    elif parameter.code in ("subject", "patient", "beneficiary") and ordering:
+        yield field, ordering, _KEY
+    else:
+        yield (field,) if parameter.repeats or parameter.type == "reference" else (field, _KEY)
+    if string.ends_field(parameter) == f"{field}:ends":
+        yield (f"{field}:ends",)
+
+
+def _keys_of_interval(parameter: SearchParameter) -> Iterator[tuple[str, ...]]:
+    field = parameter.field
+    if parameter.repeats:
+        yield (f"{field}.l",)
+    yield sort_field(parameter), _KEY
+    if parameter.type == "date" and parameter.value_types & date.MAY_BE_LONG:
+        yield (f"{field}:long",)
+
+
+def _model(fields: tuple[str, ...]) -> IndexModel:
+    first = fields[0]
+    if first == "s.near":
+        return IndexModel([("t", 1), (first, GEOSPHERE)])
+    keys: list[tuple[str, Any]] = [("t", 1), *((field, 1) for field in fields)]
+    return IndexModel(keys, partialFilterExpression={first: {"$exists": True}})

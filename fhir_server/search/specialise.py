@@ -62,9 +62,9 @@ def _indexable(path: CompiledPath, definition: SearchParameterDefinition) -> Com
 
 
 def _repeats(definition: SearchParameterDefinition, path: CompiledPath) -> bool:
-    if definition.code in _FIELDS:
+    if definition.code in _FIELDS or definition.code in _TEXTS:
         return False
-    if definition.code in _TEXTS or definition.type == "composite":
+    if definition.type == "composite":
         return True
     return path.repeats or spreads(definition.type, path.types, definition.code)
 

@@ -111,16 +111,18 @@ def parameter_filter(
         return _missing(parameter, values)
     if parameter.joined:
         return _joined(parameter, modifier, values, base_url, moment)
+    return _of_type(parameter, modifier, values, base_url, moment)
+
+
+def _of_type(parameter: SearchParameter, modifier: str, values: Sequence[str], base_url: str, moment: datetime) -> Filter:
     field = parameter.field
-    if parameter.code in special.TEXTS:
-        return special.filter(field, modifier, values, parameter)
     match parameter.type:
+        case "string" if parameter.code in special.TEXTS:
+            return special.filter(field, modifier, values, parameter)
         case "string" if parameter.code == PHONETIC:
             return filter_phonetic(field, modifier, values, parameter)
         case "string":
             return string.filter(field, modifier, values, parameter, ends_field=string.ends_field(parameter))
-        case "token":
-            return token.filter(field, modifier, values, parameter)
         case "reference":
             return reference.filter(field, modifier, values, parameter, base_url=base_url)
         case "date":

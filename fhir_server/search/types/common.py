@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from fhir_server.fhir.definitions import TYPES
 from fhir_server.fhir.outcome import FhirError, bad_request
 from fhir_server.search.parameter import SearchParameter
 
@@ -50,18 +51,8 @@ def starting_with(text: str) -> Filter:
 
 def extension_value(extension: Mapping[str, Any]) -> tuple[str, Any] | None:
     """Return the FHIR type and the value of a simple extension."""
-    for name, value in extension.items():
-        if name.startswith("value"):
-            kind = name[len("value") :]
-            return (kind if kind in _COMPLEX else kind[0].lower() + kind[1:]), value
-    return None
-
-
-_COMPLEX = frozenset(
-    "Address Age Annotation Attachment CodeableConcept Coding ContactPoint Count Distance Duration HumanName Identifier Money "
-    "Period Quantity Range Ratio Reference SampledData Signature Timing ContactDetail Contributor DataRequirement Expression "
-    "ParameterDefinition RelatedArtifact TriggerDefinition UsageContext Dosage Meta".split()
-)
+    elements = TYPES["Extension"].elements
+    return next(((elements[name].type, value) for name, value in extension.items() if name.startswith("value")), None)
 
 
 def of_extension(converters: Mapping[str, Convert]) -> Convert:

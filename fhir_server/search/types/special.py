@@ -2,15 +2,17 @@
 
 https://hl7.org/fhir/R4/location.html#search (near), https://hl7.org/fhir/R4/search.html#content (_text, _content)
 
-A position is a GeoJSON point, found by a 2dsphere index. `_text` and `_content` have an entry for each folded word.
+A position is a GeoJSON point, found by a 2dsphere index. `_text` and `_content` have one entry: all folded words of the
+narrative (of the whole resource), with a space before each. They have no index, which would cost more than all others together;
+so they narrow what other parameters find, and alone read every resource of the type.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from fhir_server.search.parameter import SearchParameter
-from fhir_server.search.types.common import Converters, Filter, any_of, matches, starting_with, unsupported_modifier
+from fhir_server.search.types.common import Converters, Filter, any_of, unsupported_modifier
 from fhir_server.search.types.string import fold
 from fhir_server.search.values import invalid_value, split_escaped, unescape
 
@@ -31,6 +33,10 @@ _NUMBER = re.compile(r"[+-]?\d{1,20}(?:\.\d{1,20})?")
 _WORD = re.compile(r"\w+")
 _NO_TEXT = re.compile(r"<[^>]*>|&(?:#?\w+);")
 _LONGEST_WORD = 64
+_NO_CONTENT = frozenset(
+    {"resourceType", "id", "url", "system", "reference", "fullUrl", "versionId", "lastUpdated", "profile", "data", "sha1"}
+)
+"""Members whose text is for machines."""
 _POLE, _DATE_LINE = 90.0, 180.0
 _LATITUDE, _LONGITUDE, _PARTS = 0, 1, 4
 
@@ -44,9 +50,31 @@ def _position(value: Any, out: list[Any], _base_url: str) -> None:
 CONVERTERS: Converters = {"Location.position": _position}
 
 
-def words(text: str) -> set[str]:
-    """Return the folded words of a text or an xhtml."""
-    return {word[:_LONGEST_WORD] for word in _WORD.findall(fold(_NO_TEXT.sub(" ", text) if "<" in text else text))}
+def words(text: str) -> list[str]:
+    """Return the folded words of a text or an xhtml, each once."""
+    return list(dict.fromkeys(_WORD.findall(fold(_NO_TEXT.sub(" ", text) if "<" in text else text))))
+
+
+def packed(text: str) -> str:
+    """Return the entry of a text."""
+    return " " + " ".join(word[:_LONGEST_WORD] for word in words(text))
+
+
+def content(resource: Mapping[str, Any]) -> str:
+    """Return all texts in a resource that people may read."""
+    found: list[str] = []
+    level: list[Any] = [resource]
+    while level:
+        below: list[Any] = []
+        for node in level:
+            if isinstance(node, str):
+                found.append(node)
+            elif isinstance(node, dict):
+                below.extend(value for name, value in node.items() if name not in _NO_CONTENT)
+            elif isinstance(node, list):
+                below.extend(node)
+        level = below
+    return " ".join(found)
 
 
 def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchParameter) -> Filter:  # noqa: A001 -- the name that all types share
@@ -63,10 +91,10 @@ def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchPa
 
 
 def _words(field: str, value: str, parameter: SearchParameter) -> Filter:
-    wanted = sorted(words(unescape(value)))
+    wanted = [word[:_LONGEST_WORD] for word in words(unescape(value))]
     if not wanted:
         raise invalid_value(parameter.code, value, "a word to look for is needed")
-    conditions = [matches(field, starting_with(word), parameter) for word in wanted]
+    conditions: list[Filter] = [{field: {"$regex": f" {re.escape(word)}"}} for word in wanted]
     return conditions[0] if len(conditions) == 1 else {"$and": conditions}
 
 

@@ -115,7 +115,7 @@ def _identifier_of_type(value: Any, out: list[Any], _base_url: str) -> None:
     if text:
         for coding in (value.get("type") or {}).get("coding", ()):
             if "code" in coding:
-                out.append(_typed(coding.get("system") or "", coding["code"], text))
+                out.append(_typed(coding.get("system") or "", coding["code"], text))  # noqa: PERF401 -- as fast, and clearer
 
 
 def _typed(system: str, code: str, value: str) -> str:
@@ -146,6 +146,9 @@ def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchPa
 
 def among(field: str, codings: Iterable[tuple[str, str]], parameter: SearchParameter) -> Filter:
     """Return the filter for resources with one of the codings (system, code), which a value set or hierarchy gave."""
+    if parameter.parts:
+        listed = list(codings)
+        return any_of(among(part.field, listed, part) for part in parameter.parts)
     plain = parameter.value_types <= _WITHOUT_SYSTEM
     found = [entry(code, "" if plain and (system in parameter.systems or not system) else system) for system, code in codings]
     return {field: {"$in": found}}
