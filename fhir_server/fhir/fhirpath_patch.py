@@ -6,9 +6,10 @@ operation, counted from 0, and its path.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
-from fhir_server.fhir.fhirpath import SAFE_FUNCTIONS, FhirPathError, Node, compile_expression, locate, root
+from fhir_server.fhir.fhirpath import SAFE_FUNCTIONS, Budget, FhirPathError, Node, compile_expression, locate, root
 from fhir_server.fhir.fhirpath.nodes import named
 from fhir_server.fhir.json_patch import clone
 from fhir_server.fhir.outcome import bad_request
@@ -16,38 +17,49 @@ from fhir_server.fhir.patch_document import Operation, parse_operations
 from fhir_server.fhir.patch_edit import Slot, insert_at, move_within, put, remove, slot_of
 from fhir_server.fhir.patch_value import fitting
 
-BUDGET = 200_000
-"""How many steps the evaluation of one path may take."""
+BUDGET = 3_000_000
+"""How many steps the evaluation of all paths of one patch may take."""
+_STEPS_PER_CHARACTER = 70
+"""What parsing costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A resource that is being patched."""
+
+    resource: dict[str, Any]
+    max_depth: int
+    budget: Budget
 
 
 def apply(resource: dict[str, Any], parameters: Any, *, max_depth: int = 64) -> dict[str, Any]:
     """Return what the patch makes of `resource`, which is left as it is."""
     operations = parse_operations(parameters)
-    patched: dict[str, Any] = clone(resource)
+    work = _Work(clone(resource), max_depth, Budget(BUDGET))
     for operation in operations:
-        _APPLY[operation.type](patched, operation, max_depth)
-    return patched
+        _APPLY[operation.type](work, operation)
+    return work.resource
 
 
-def _add(resource: dict[str, Any], operation: Operation, max_depth: int) -> None:
-    parent = _one(resource, operation, operation.path)
+def _add(work: _Work, operation: Operation) -> None:
+    parent = _one(work, operation, operation.path)
     slot = _slot(parent, operation, operation.name, operation.value_type)
     if not slot.repeats and slot.present():
         raise operation.failed(
             f"{parent.path} already has {operation.name}, which does not repeat; use replace.", code="duplicate"
         )
-    insert_at(slot, slot.count(), fitting(operation, slot.element, parent, max_depth))
+    insert_at(slot, slot.count(), fitting(operation, slot.element, parent, work.max_depth))
 
 
-def _insert(resource: dict[str, Any], operation: Operation, max_depth: int) -> None:
-    parent, slot = _list(resource, operation)
+def _insert(work: _Work, operation: Operation) -> None:
+    parent, slot = _list(work, operation)
     if operation.index > slot.count():
         raise operation.failed(f"the list has {slot.count()} items; nothing can be inserted at {operation.index}.")
-    insert_at(slot, operation.index, fitting(operation, slot.element, parent, max_depth))
+    insert_at(slot, operation.index, fitting(operation, slot.element, parent, work.max_depth))
 
 
-def _delete(resource: dict[str, Any], operation: Operation, _max_depth: int) -> None:
-    found = _find(resource, operation, operation.path)
+def _delete(work: _Work, operation: Operation) -> None:
+    found = _find(work, operation, operation.path)
     if len(found) > 1:
         raise operation.failed(
             f"the path yields {len(found)} elements; only one can be deleted at a time.", code="multiple-matches"
@@ -59,23 +71,23 @@ def _delete(resource: dict[str, Any], operation: Operation, _max_depth: int) -> 
     remove(found[0])
 
 
-def _replace(resource: dict[str, Any], operation: Operation, max_depth: int) -> None:
-    node = _one(resource, operation, operation.path)
+def _replace(work: _Work, operation: Operation) -> None:
+    node = _one(work, operation, operation.path)
     if node.parent is None or node.element is None:
         raise operation.failed("the resource itself can not be replaced by a patch; use PUT.")
     slot = _slot(node.parent, operation, node.element.choice or node.name, operation.value_type)
-    put(node, slot, fitting(operation, slot.element, node.parent, max_depth))
+    put(node, slot, fitting(operation, slot.element, node.parent, work.max_depth))
 
 
-def _move(resource: dict[str, Any], operation: Operation, _max_depth: int) -> None:
-    _, slot = _list(resource, operation)
+def _move(work: _Work, operation: Operation) -> None:
+    _, slot = _list(work, operation)
     for name, position in (("source", operation.source), ("destination", operation.destination)):
         if position >= slot.count():
             raise operation.failed(f"the list has {slot.count()} items; {name} {position} is not among them.")
     move_within(slot, operation.source, operation.destination)
 
 
-_APPLY: dict[str, Callable[[dict[str, Any], Operation, int], None]] = {
+_APPLY: dict[str, Callable[[_Work, Operation], None]] = {
     "add": _add,
     "insert": _insert,
     "delete": _delete,
@@ -84,22 +96,23 @@ _APPLY: dict[str, Callable[[dict[str, Any], Operation, int], None]] = {
 }
 
 
-def _find(resource: dict[str, Any], operation: Operation, path: str) -> list[Node]:
+def _find(work: _Work, operation: Operation, path: str) -> list[Node]:
     try:
+        work.budget.spend(_STEPS_PER_CHARACTER * len(path))
         expression = compile_expression(path)
     except FhirPathError as error:
-        raise bad_request(f"{operation}: the path is no FHIRPath: {error}.") from error
+        raise bad_request(f"{operation}: the path can not be read: {error}.") from error
     unsafe = expression.functions - SAFE_FUNCTIONS
     if unsafe:
         raise bad_request(f"{operation}: {min(unsafe)}() can not be used in the path of a patch.", code="not-supported")
     try:
-        return locate(expression, root(resource), budget=BUDGET)
+        return locate(expression, root(work.resource), budget=work.budget)
     except FhirPathError as error:
         raise operation.failed(f"the path can not be evaluated: {error}.") from error
 
 
-def _one(resource: dict[str, Any], operation: Operation, path: str) -> Node:
-    found = _find(resource, operation, path)
+def _one(work: _Work, operation: Operation, path: str) -> Node:
+    found = _find(work, operation, path)
     if len(found) == 1:
         return found[0]
     where = "the path" if path == operation.path else repr(path)
@@ -108,13 +121,13 @@ def _one(resource: dict[str, Any], operation: Operation, path: str) -> Node:
     raise operation.failed(f"{where} yields {len(found)} elements; it must yield one.", code="multiple-matches")
 
 
-def _list(resource: dict[str, Any], operation: Operation) -> tuple[Node, Slot]:
+def _list(work: _Work, operation: Operation) -> tuple[Node, Slot]:
     """Return the list that the path names, which may be empty, and the element that holds it."""
     before, _, name = operation.path.rpartition(".")
     name = name.strip("`")
     if not name.isidentifier():
         raise operation.failed("the path must end in the name of a list, such as Patient.identifier.")
-    parent = _one(resource, operation, before or resource["resourceType"])
+    parent = _one(work, operation, before or "$this")
     slot = _slot(parent, operation, name, "")
     if not slot.repeats:
         raise operation.failed(f"{name} is not a list.")

@@ -6,7 +6,7 @@ from typing import Any
 from fhir_server.fhir.definitions import TYPES
 from fhir_server.fhir.outcome import FhirError, bad_request, unprocessable
 
-MAX_OPERATIONS = 1000
+MAX_OPERATIONS = 500
 MAX_PATH = 2000
 
 _NEEDS: dict[str, tuple[str, ...]] = {

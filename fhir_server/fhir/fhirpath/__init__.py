@@ -8,5 +8,17 @@ expressions of search parameters do not come this way: see `fhir_server.fhir.pat
 from fhir_server.fhir.fhirpath.evaluate import evaluate, holds, locate
 from fhir_server.fhir.fhirpath.nodes import Node, root
 from fhir_server.fhir.fhirpath.parse import SAFE_FUNCTIONS, Expression, FhirPathError, compile_expression
+from fhir_server.fhir.fhirpath.run import Budget
 
-__all__ = ["SAFE_FUNCTIONS", "Expression", "FhirPathError", "Node", "compile_expression", "evaluate", "holds", "locate", "root"]
+__all__ = [
+    "SAFE_FUNCTIONS",
+    "Budget",
+    "Expression",
+    "FhirPathError",
+    "Node",
+    "compile_expression",
+    "evaluate",
+    "holds",
+    "locate",
+    "root",
+]

@@ -10,13 +10,13 @@ from fhir_server.fhir.fhirpath.foreign import literal
 from fhir_server.fhir.fhirpath.functions import call
 from fhir_server.fhir.fhirpath.nodes import Node, is_a
 from fhir_server.fhir.fhirpath.parse import Expression, FhirPathError, Tree
-from fhir_server.fhir.fhirpath.run import Evaluation, Handler, Items, Scope, is_of_type
+from fhir_server.fhir.fhirpath.run import Budget, Evaluation, Handler, Items, Scope, is_of_type
 
 _UCUM = "http://unitsofmeasure.org"
 
 
 def evaluate(
-    expression: Expression, focus: Node, variables: Mapping[str, Any] | None = None, *, budget: int | None = None
+    expression: Expression, focus: Node, variables: Mapping[str, Any] | None = None, *, budget: Budget | None = None
 ) -> Items:
     """Return the values that the expression yields on a node; elements as their JSON values.
 
@@ -28,12 +28,14 @@ def evaluate(
     return [item.value if isinstance(item, Node) else item for item in _start(expression, focus, variables, budget)]
 
 
-def holds(expression: Expression, focus: Node, variables: Mapping[str, Any] | None = None, *, budget: int | None = None) -> bool:
+def holds(
+    expression: Expression, focus: Node, variables: Mapping[str, Any] | None = None, *, budget: Budget | None = None
+) -> bool:
     """Tell whether the expression, read as a criterion, is true of a node."""
     return operators.truth(_start(expression, focus, variables, budget)) is True
 
 
-def locate(expression: Expression, focus: Node, *, budget: int | None = None) -> list[Node]:
+def locate(expression: Expression, focus: Node, *, budget: Budget | None = None) -> list[Node]:
     """Return the elements of the resource that the expression points to.
 
     Raises:
@@ -45,7 +47,7 @@ def locate(expression: Expression, focus: Node, *, budget: int | None = None) ->
     return found
 
 
-def _start(expression: Expression, focus: Node, variables: Mapping[str, Any] | None, budget: int | None) -> Items:
+def _start(expression: Expression, focus: Node, variables: Mapping[str, Any] | None, budget: Budget | None) -> Items:
     top = focus
     while top.parent is not None:
         top = top.parent

@@ -10,7 +10,7 @@ from typing import Any
 from fhir_server.fhir.fhirpath import operators
 from fhir_server.fhir.fhirpath.foreign import invoke
 from fhir_server.fhir.fhirpath.nodes import Node
-from fhir_server.fhir.fhirpath.parse import FhirPathError, Tree
+from fhir_server.fhir.fhirpath.parse import FhirPathError, Tree, identifiers
 from fhir_server.fhir.fhirpath.run import Evaluation, Items, Scope, is_of_type
 
 
@@ -82,7 +82,7 @@ def _trace(_run: Evaluation, focus: Items, _arguments: list[Tree], _scope: Scope
 
 
 def _specifier(argument: Tree) -> str:
-    return str(argument.get("text", ""))
+    return ".".join(identifiers(argument))
 
 
 def _of_type(_run: Evaluation, focus: Items, arguments: list[Tree], _scope: Scope) -> Items:

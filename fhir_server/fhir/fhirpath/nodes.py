@@ -16,7 +16,7 @@ class Node:
 
     __slots__ = ("element", "index", "name", "owner", "parent", "type", "value")
 
-    def __init__(  # noqa: PLR0917  # Made a hundred times a path; keywords cost.
+    def __init__(
         self,
         value: Any,
         type_: str,
