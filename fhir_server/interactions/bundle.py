@@ -127,7 +127,8 @@ def entries_of(ctx: Context, bundle: Resource) -> list[Any]:
         issues.append(Issue("structure", "`entry` has to be an array with at least one member.", ("Bundle.entry",)))
     if issues:
         raise FhirError(ctx.settings.validation_status, issues)
-    return entries
+    found: list[Any] = entries
+    return found
 
 
 def response_entry(ctx: Context, call: Call, reply: Reply) -> dict[str, Any]:

@@ -4,14 +4,16 @@ The HTTP face and Bundles share this one table of paths.
 """
 
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import unquote
 
 from fhir_server.exchange import Call, Params
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.fhir.outcome import bad_request, method_not_allowed, not_supported, unknown_type
-from fhir_server.interactions.reading import check_id
+from fhir_server.interactions.reading import ID, check_id
 
 READS = {"GET", "HEAD"}
+_ON_INSTANCE = {"GET": "read", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +28,18 @@ class _Target:
     compartment: tuple[str, str] | None = None
 
 
-def call_for(method: str, path: str, params: Params = ()) -> Call:
-    """Return the Call that a request asks for; body, headers and preferences are for the caller to add.
+def call_for(method: str, path: str, params: Params = (), **details: Any) -> Call:
+    """Return the Call that a request asks for.
 
-    `path` is relative to the base, without a query: `Patient/123/_history/2`.
+    `path` is relative to the base, without a query: `Patient/123/_history/2`. `details` are further members of the
+    Call: body, preconditions, preferences.
 
     Raises:
         FhirError: 404 for an unknown type or path, 400 for what is no id, 405 for a method that the path lacks.
     """
-    target = _target([unquote(part) for part in path.strip("/").split("/")] if path.strip("/") else [], path)
+    inner = path.strip("/")
+    parts = inner.split("/") if inner else []
+    target = _target([unquote(part) for part in parts] if "%" in inner else parts, path)
     interaction = target.interactions.get("GET" if method == "HEAD" else method)
     if interaction is None:
         raise method_not_allowed(method, path or "/", ", ".join(target.interactions))
@@ -47,11 +52,14 @@ def call_for(method: str, path: str, params: Params = ()) -> Call:
         target.compartment,
         params,
         affects_state=method not in READS,
+        **details,
     )
 
 
 def _target(parts: list[str], path: str) -> _Target:
     match parts:
+        case [type_, id_] if type_ in RESOURCE_TYPES and ID.fullmatch(id_):
+            return _Target(_ON_INSTANCE, type_, id_)
         case []:
             return _Target({"GET": "search-system", "POST": "transaction"})
         case ["metadata"]:
@@ -87,7 +95,7 @@ def _type_target(type_: str, parts: list[str], path: str) -> _Target:
 def _instance_target(type_: str, id_: str, parts: list[str], path: str) -> _Target:
     match parts:
         case []:
-            return _Target({"GET": "read", "PUT": "update", "PATCH": "patch", "DELETE": "delete"}, type_, id_)
+            return _Target(_ON_INSTANCE, type_, id_)
         case ["_history"]:
             return _Target({"GET": "history-instance"}, type_, id_)
         case ["_history", version]:

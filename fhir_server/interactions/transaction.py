@@ -203,7 +203,7 @@ def _check_overlap(plan: Plan) -> None:
             continue
         if key in seen:
             raise bad_request(
-                f"Entries {seen[key]} and {entry.place} are both about {key[0]}/{key[1]}; a resource may stand in one entry only.",
+                f"Entries {seen[key]} and {entry.place} are both about {key[0]}/{key[1]}; a resource may stand in one only.",
                 f"{entry.path}.request.url",
                 code="duplicate",
             )

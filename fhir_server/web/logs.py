@@ -6,7 +6,9 @@ of an exception its class and the places in the code are logged.
 
 import logging
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any
 
@@ -18,13 +20,17 @@ from fhir_server.config import Settings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _encoder = msgspec.json.Encoder(enc_hook=repr)
+_format = ["console"]
+request_id: ContextVar[str] = ContextVar("request_id", default="")
+"""The id of the request that is being answered."""
 
 
 def configure(settings: Settings) -> None:
     """Set up structlog, and the standard library's logging with it, for this process."""
     level = _LEVELS[settings.log_level]
+    _format[0] = settings.log_format
     shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
+        add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         describe_exception,
@@ -83,6 +89,32 @@ def _places(trace: TracebackType | None) -> list[str]:
         places.append(f"{code.co_filename.rsplit('/site-packages/', 1)[-1]}:{trace.tb_lineno} {code.co_name}")
         trace = trace.tb_next
     return places
+
+
+def add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Say which request an event belongs to."""
+    current = request_id.get()
+    if current:
+        event["request_id"] = current
+    return event
+
+
+def request_logger() -> Callable[[dict[str, Any]], None]:
+    """Return what logs one line for each request.
+
+    In JSON it writes the line itself: structlog's chain of processors would cost a read a tenth of its throughput.
+    """
+    logger = get_logger()
+    if _format[0] != "json":
+        return lambda fields: logger.info("request", **fields)
+    out = sys.stderr.buffer
+
+    def write(fields: dict[str, Any]) -> None:
+        stamped = fields | {"event": "request", "level": "info", "timestamp": f"{datetime.now(UTC).isoformat()[:-6]}Z"}
+        out.write(_encoder.encode(stamped) + b"\n")
+        out.flush()
+
+    return write
 
 
 def get_logger() -> Any:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bind_contextvars, clear_contextvars
 
 from fhir_server.web import logs, metrics
 
@@ -51,8 +50,7 @@ class Observe:
 
     def __init__(self, app: ASGIApp, *, log: bool = True) -> None:
         self._app = app
-        self._log = log
-        self._logger = logs.get_logger()
+        self._log = logs.request_logger() if log else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and look at what comes back."""
@@ -61,8 +59,7 @@ class Observe:
             return
         started = time.perf_counter()
         seen = observation(scope)
-        clear_contextvars()
-        bind_contextvars(request_id=seen.request_id)
+        logs.request_id.set(seen.request_id)
         status = 500
         header = (HEADER, seen.request_id.encode())
 
@@ -81,12 +78,14 @@ class Observe:
     def _finish(self, scope: Scope, seen: Observation, status: int, seconds: float) -> None:
         interaction = seen.interaction or "other"
         metrics.observe(interaction, seen.type, status, seconds)
-        if self._log and not scope["path"].startswith(_OWN_PATHS):
-            self._logger.info(
-                "request",
-                method=scope["method"],
-                interaction=interaction,
-                type=seen.type,
-                status=status,
-                ms=round(seconds * 1000, 2),
+        if self._log is not None and not scope["path"].startswith(_OWN_PATHS):
+            self._log(
+                {
+                    "request_id": seen.request_id,
+                    "method": scope["method"],
+                    "interaction": interaction,
+                    "type": seen.type,
+                    "status": status,
+                    "ms": round(seconds * 1000, 2),
+                }
             )

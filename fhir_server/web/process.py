@@ -9,7 +9,6 @@ import contextlib
 import gc
 import json
 import os
-import signal
 import socket
 import sys
 from collections.abc import Generator
@@ -23,13 +22,9 @@ from fhir_server.config import Settings
 from fhir_server.store.database import Document, connect
 from fhir_server.web import logs
 from fhir_server.web.app import create_app
+from fhir_server.web.handover import CHANNEL_VARIABLE, GRACE_SECONDS, READY, SETTINGS_VARIABLE, stop_on_signals
 from fhir_server.web.metrics import PoolMonitor
 
-SETTINGS_VARIABLE: Final = "FHIR_WORKER_SETTINGS"
-CHANNEL_VARIABLE: Final = "FHIR_WORKER_CHANNEL"
-READY: Final = b"r"
-CONNECTION: Final = b"c"
-GRACE_SECONDS: Final = 10
 STARTUP_FAILED: Final = 3
 KEEP_ALIVE_SECONDS: Final = 75
 """Longer than load balancers keep theirs (60 s), so that it is never we who close a connection under a request."""
@@ -140,15 +135,6 @@ async def _publish(monitor: PoolMonitor) -> None:
     while True:
         monitor.publish()
         await asyncio.sleep(1)
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    return stop
 
 
 def run_worker() -> None:

@@ -46,9 +46,17 @@ class Headers:
             self._found[name] = self._found[name] + b"," + value if name in self._found else value
 
     def find(self, name: bytes) -> str | None:
-        """Return a header's value, None where it is missing."""
+        """Return a header's value, None where it is missing.
+
+        Clients put names such as Núñez into `If-None-Exist` as they are: what is UTF-8 is read so.
+        """
         value = self._found.get(name)
-        return None if value is None else value.decode("latin-1")
+        if value is None:
+            return None
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return value.decode("latin-1")
 
     def get(self, name: bytes) -> str:
         """Return a header's value, "" where it is missing."""
@@ -123,22 +131,22 @@ async def call_of(scope: Scope, receive: Receive, path: str, headers: Headers, p
     """
     method = scope["method"]
     asked = tuple(item for item in params if item[0] not in ("_format", "_pretty")) if params else ()
-    call = call_for(method, path, asked)
-    resource = None
-    if method in WITH_BODY:
-        body = await read_body(receive, headers, settings)
-        if body.strip():
-            resource, form = decoded(body, _kind(call, headers), settings)
-            call = replace(call, params=(*asked, *form)) if form else call
-    return replace(
-        call,
-        resource=resource,
+    call = call_for(
+        method,
+        path,
+        asked,
         if_match=headers.get(b"if-match"),
         if_none_match=headers.get(b"if-none-match"),
         if_none_exist=headers.find(b"if-none-exist"),
         if_modified_since=headers.get(b"if-modified-since"),
         prefer=prefer(headers.get(b"prefer")),
     )
+    if method in WITH_BODY:
+        body = await read_body(receive, headers, settings)
+        if body and not body.isspace():
+            resource, form = decoded(body, _kind(call, headers), settings)
+            call = replace(call, params=(*asked, *form)) if form else replace(call, resource=resource)
+    return call
 
 
 def _kind(call: Call, headers: Headers) -> Body:

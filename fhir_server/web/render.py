@@ -2,7 +2,7 @@
 
 import asyncio
 import zlib
-from email.utils import formatdate
+from datetime import datetime
 from http import HTTPStatus
 
 from starlette.types import Send
@@ -26,6 +26,9 @@ _COMMON = [
     (b"vary", b"Accept, Accept-Encoding, Origin"),
 ]
 
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+
 RawHeaders = list[tuple[bytes, bytes]]
 
 
@@ -47,11 +50,17 @@ def headers_of(reply: Reply, base_url: str) -> RawHeaders:
     if reply.version:
         found.append((b"etag", f'W/"{reply.version}"'.encode()))
     if reply.last_modified is not None:
-        found.append((b"last-modified", formatdate(reply.last_modified.timestamp(), usegmt=True).encode()))
+        found.append((b"last-modified", http_date(reply.last_modified)))
     if reply.location:
         found.append((b"location", f"{base_url}/{reply.location}".encode("utf-8", "replace")))
     found += [(name.lower().encode(), value.encode("latin-1", "replace")) for name, value in reply.headers.items()]
     return found
+
+
+def http_date(moment: datetime) -> bytes:
+    """Return a time in UTC as headers have it: https://www.rfc-editor.org/rfc/rfc9110#http.date."""
+    day, month = _DAYS[moment.weekday()], _MONTHS[moment.month - 1]
+    return f"{day}, {moment.day:02} {month} {moment.year:04} {moment.hour:02}:{moment.minute:02}:{moment.second:02} GMT".encode()
 
 
 async def send_reply(send: Send, call: Call, reply: Reply, wanted: Wanted, headers: Headers, *, base_url: str, head: bool) -> int:
