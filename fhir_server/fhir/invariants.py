@@ -9,12 +9,12 @@ from typing import Any
 
 from fhir_server.fhir.dates import interval
 from fhir_server.fhir.definitions import TYPES, Invariant
-from fhir_server.fhir.fhirpath import FhirPathError, Node, compile_expression, evaluate, root
+from fhir_server.fhir.fhirpath import Budget, FhirPathError, Node, compile_expression, evaluate, root
 from fhir_server.fhir.outcome import Issue
 from fhir_server.fhir.validation.narrative import has_content
 
-_BUDGET = 1_000_000
-"""Steps of one evaluation; the largest official example, a Bundle of 6 MB, needs a fraction of it."""
+_STEPS = 10_000_000
+"""What one resource may cost altogether, some seconds; the largest official example, a Bundle of 6 MB, takes one."""
 
 IN_VALIDATION = frozenset({"ele-1", "ext-1", "ref-1", "dom-2", "txt-1"})
 """What `validate` judges already."""
@@ -50,13 +50,16 @@ _OF_ROOT_ONLY = frozenset({"dom-6"})
 
 def check_invariants(resource: dict[str, Any]) -> list[Issue]:
     """Return the invariants that a structurally valid resource breaks, each with its severity."""
-    return [
-        issue
-        for node in _nodes(resource)
-        for invariant in TYPES[node.type].invariants
-        for target in _targets(node, invariant)
-        for issue in _judge(invariant, target)
-    ]
+    budget = Budget(_STEPS)
+    issues: list[Issue] = []
+    for node in _nodes(resource):
+        for invariant in TYPES[node.type].invariants:
+            for target in _targets(node, invariant):
+                issues += _judge(invariant, target, budget)
+        if budget.left < 0:
+            text = "The resource is too large for all invariants to be evaluated; those from here on were not."
+            return [*issues, Issue("too-costly", text, (node.path,), "warning")]
+    return issues
 
 
 def _nodes(resource: dict[str, Any]) -> Iterator[Node]:
@@ -78,23 +81,25 @@ def _targets(node: Node, invariant: Invariant) -> list[Node]:
     return [child for child in found if child.type == OF_TYPE.get(key, child.type)]
 
 
-def _judge(invariant: Invariant, node: Node) -> list[Issue]:
+def _judge(invariant: Invariant, node: Node, budget: Budget) -> list[Issue]:
     native = NATIVE.get(invariant.key) or NATIVE.get(f"{node.type}.{invariant.key}")
     text = f"{invariant.key}: {invariant.human.rstrip('.')}."
     try:
-        paths = native(node) if native is not None else _violations(invariant, node)
+        paths = native(node) if native is not None else _violations(invariant, node, budget)
     except FhirPathError as error:
+        if budget.left < 0:
+            return []
         return [Issue("not-supported", f"{text} It could not be evaluated here: {error}.", (node.path,), "warning")]
     return [Issue("invariant", text, (path,), invariant.severity) for path in paths]
 
 
-def _violations(invariant: Invariant, node: Node) -> list[str]:
+def _violations(invariant: Invariant, node: Node, budget: Budget) -> list[str]:
     expression = compile_expression(REWRITTEN.get(invariant.key, invariant.expression))
     resource = _resource(node)
     container = resource.parent if _is_contained(resource) else None
     variables = {"resource": resource, "rootResource": container or resource}
     # Empty is no answer, and so no violation.
-    return [] if evaluate(expression, node, variables, budget=_BUDGET) in ([], [True]) else [node.path]
+    return [] if evaluate(expression, node, variables, budget=budget) in ([], [True]) else [node.path]
 
 
 def _resource(node: Node) -> Node:

@@ -212,6 +212,12 @@ def test_an_invariant_that_fails_in_the_interpreter_is_said_and_does_not_stop_th
     ]
 
 
+def test_what_would_take_too_long_is_broken_off_and_said(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(invariants, "_STEPS", 30)
+    issues = check_invariants(resource("Patient", contact=[{"gender": "male"}] * 10))
+    assert [(issue.code, issue.severity) for issue in issues] == [("too-costly", "warning")]
+
+
 def test_every_invariant_can_be_parsed():
     expressions = {
         invariants.REWRITTEN.get(invariant.key, invariant.expression)
