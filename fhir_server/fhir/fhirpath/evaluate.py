@@ -39,22 +39,29 @@ def locate(expression: Expression, focus: Node, *, budget: Budget | None = None)
     """Return the elements of the resource that the expression points to.
 
     Raises:
-        FhirPathError: it fails, or yields values that are no part of the resource.
+        FhirPathError: it fails, names an element that R4 does not know, or yields values that are no part of the resource.
     """
-    found = _start(expression, focus, None, budget)
+    found = _start(expression, focus, None, budget, strict=True)
     if not all(isinstance(item, Node) for item in found):
         raise FhirPathError("it yields a value that is no element of the resource")
     return found
 
 
-def _start(expression: Expression, focus: Node, variables: Mapping[str, Any] | None, budget: Budget | None) -> Items:
+def _start(
+    expression: Expression,
+    focus: Node,
+    variables: Mapping[str, Any] | None,
+    budget: Budget | None,
+    *,
+    strict: bool = False,
+) -> Items:
     top = focus
     while top.parent is not None:
         top = top.parent
     known = {"context": focus, "resource": top, "rootResource": top, "ucum": _UCUM, **(variables or {})}
     constants.reset()  # type: ignore[no-untyped-call]
     try:
-        return Evaluation(_HANDLERS, known, budget).run(expression.tree, [focus], Scope([focus]))
+        return Evaluation(_HANDLERS, known, budget, strict=strict).run(expression.tree, [focus], Scope([focus]))
     except FhirPathError:
         raise
     except RecursionError:
@@ -72,20 +79,15 @@ def _chain(run: Evaluation, tree: Tree, focus: Items, scope: Scope) -> Items:
     return run.run(right, run.run(left, focus, scope), scope)
 
 
-def _member(run: Evaluation, tree: Tree, focus: Items, _scope: Scope) -> Items:
+def _member(run: Evaluation, tree: Tree, focus: Items, scope: Scope) -> Items:
     name = tree["children"][0]["text"].strip("`")
     if name[:1].isupper():
         return [item for item in focus if isinstance(item, Node) and isinstance(item.value, dict) and is_a(item.type, name)]
-    found: Items = []
-    unknown = ""
-    for item in focus:
-        below = item.child(name) if isinstance(item, Node) else []
-        if below is None:
-            unknown = item.type
-        else:
-            found += below
-    if unknown and not found and all(isinstance(item, Node) and item.child(name) is None for item in focus):
-        raise FhirPathError(f"{unknown} has no element {name!r}")
+    elements = [item for item in focus if isinstance(item, Node)]
+    below = [element.child(name) for element in elements]
+    if run.strict and below and scope.index is None and all(nodes is None for nodes in below):
+        raise FhirPathError(f"{elements[0].type} has no element {name!r}")
+    found = [node for nodes in below if nodes is not None for node in nodes]
     run.spend(len(found))
     return found
 

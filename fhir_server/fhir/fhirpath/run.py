@@ -46,12 +46,16 @@ class Budget:
 class Evaluation:
     """One run of an expression, with its variables and its budget, if it has one."""
 
-    __slots__ = ("budget", "handlers", "variables")
+    __slots__ = ("budget", "handlers", "strict", "variables")
 
-    def __init__(self, handlers: Mapping[str, "Handler"], variables: Mapping[str, Any], budget: Budget | None) -> None:
+    def __init__(
+        self, handlers: Mapping[str, "Handler"], variables: Mapping[str, Any], budget: Budget | None, *, strict: bool
+    ) -> None:
         self.handlers = handlers
         self.variables = variables
         self.budget = budget
+        self.strict = strict
+        """Whether an element that R4 does not know is an error, outside criteria; else there just is none."""
 
     def spend(self, steps: int) -> None:
         """Count steps.
