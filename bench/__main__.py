@@ -3,6 +3,7 @@
 import argparse
 import sys
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,11 @@ PARTS = ("micro", "throughput", "ratios")
 def main() -> int:
     """Run the parts that were asked for."""
     options = _options()
-    load = Load(options.patients, options.rev_patients, options.seconds, options.repeats, 1.0, options.concurrency)
+    load = Load(
+        options.patients, options.rev_patients, options.seconds, options.repeats, 1.0, options.concurrency, options.noise_limit
+    )
     if options.quick:
-        load = Load(min(options.patients, 1000), 20, 2.0, 1, 0.5, options.concurrency)
+        load = replace(load, patients=min(options.patients, 1000), rev_patients=20, seconds=2.0, repeats=1, warmup=0.5)
     what = machine()
     print(f"{what['cpus']} x {what['cpu']}, {what['memory_gib']} GiB, {what['platform']}, Python {what['python']}")
     result: dict[str, Any] = {"load": {name: getattr(load, name) for name in Load.__slots__}}
@@ -69,6 +72,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rev-patients", type=int, default=100, help="patients with encounters and observations (default 100)")
     parser.add_argument("--concurrency", type=int, default=16, help="requests in flight (default 16)")
     parser.add_argument("--workers", type=int, default=2, help="worker processes in the part throughput (default 2)")
+    parser.add_argument(
+        "--noise-limit", type=float, default=0.0, metavar="CORES", help="repeat a run while others use more than this"
+    )
     parser.add_argument("--quick", action="store_true", help="1,000 patients and short runs: to see that it works")
     parser.add_argument("--search-size", type=int, default=0, metavar="N", help="instead: searches over N patients")
     parser.add_argument("--others", type=int, default=0, metavar="M", help="other resources at that size (default 5 N)")

@@ -48,6 +48,8 @@ class Load:
     repeats: int = 3
     warmup: float = 1.0
     concurrency: int = 16
+    noise_limit: float = 0.0
+    """Cores that other processes may use; above it a run is repeated (0: whatever they use)."""
 
 
 def run(
@@ -69,6 +71,8 @@ def run(
         ]
         for name, pid in (watch or {}).items():
             command += ["--watch", f"{name}={pid}"]
+        if watch and load.noise_limit:
+            command += ["--noise-limit", str(load.noise_limit)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL if quiet else None)  # noqa: S603 -- our own
         result = json.load(out)
     for operation, why in result["unsupported"].items():
@@ -79,3 +83,11 @@ def run(
 def cpu_ms(row: Mapping[str, Any], process: str = "server") -> float:
     """Return the milliseconds of CPU that a watched process took for one request."""
     return 1000.0 * float(row[f"{process}_cpu_cores"]) / float(row["throughput"])
+
+
+def capacity(row: Mapping[str, Any], cores: int) -> float:
+    """Return the requests a second at which server, database and client would together fill the cores.
+
+    On a machine that others use as well, it says more than the throughput does.
+    """
+    return cores / sum(float(row[f"{name}_cpu_cores"]) for name in ("server", "db", "client")) * float(row["throughput"])

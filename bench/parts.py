@@ -1,6 +1,8 @@
 """The parts of the benchmark that go over HTTP: throughput with two workers, and ratios with one."""
 
+import os
 import statistics
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,7 @@ def _throughput_table(rows: dict[str, dict[str, Any]]) -> str:
                 generator.MEDPLUM[operation],
                 *(row["p50_ms"], row["p95_ms"], row["p99_ms"], row["errors"]),
                 *(generator.cpu_ms(row), generator.cpu_ms(row, "db")),
+                *(generator.capacity(row, os.cpu_count() or 1), row["other_cpu_cores"]),
             )
             for operation, row in rows.items()
         ],
@@ -65,8 +68,8 @@ def ratios(load: Load, directory: Path) -> dict[str, Any]:
     """Measure one worker against the bare route, in turns, and the CPU that writes take."""
     state = directory / "ratios.json"
     with processes.mongod() as mongod, processes.server(mongod.uri, workers=1) as server, processes.baseline(mongod.uri) as bare:
-        generator.run(server.base_url, ("read",), Load(load.patients, load.rev_patients, 0.2, 1, 0), state=state)
-        once = Load(load.patients, load.rev_patients, load.seconds, 1, load.warmup, load.concurrency)
+        generator.run(server.base_url, ("read",), replace(load, seconds=0.2, repeats=1, warmup=0, noise_limit=0), state=state)
+        once = replace(load, repeats=1)
         ours, theirs = [], []
         for _ in range(load.repeats):
             ours.append(

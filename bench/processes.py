@@ -42,7 +42,9 @@ def mongod(cache_mb: int = 1024, data: Path | None = None) -> Iterator[EmbeddedM
     """Run an embedded MongoDB; on a directory that is gone afterwards, unless one is given."""
     with contextlib.ExitStack() as stack:
         directory = data or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fhir-bench-")))
-        yield stack.enter_context(EmbeddedMongod(directory, cache_mb=cache_mb))
+        running = EmbeddedMongod(directory, cache_mb=cache_mb).start()
+        stack.callback(running.stop)
+        yield running
 
 
 @contextlib.contextmanager

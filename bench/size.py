@@ -34,7 +34,7 @@ def search_at_size(patients: int, others: int, data: Path | None, *, quick: bool
         mongod = stack.enter_context(processes.mongod(4096, data))
         environment = {"FHIR_SEARCH_TIMEOUT_MS": "60000"}
         with processes.server(mongod.uri, workers=2, environment=environment) as server:
-            loaded = load(server.base_url, population, patients, others) if _is_empty(mongod.uri) else {}
+            loaded = {} if _is_loaded(mongod.uri) else load(server.base_url, population, patients, others)
         server = stack.enter_context(processes.server(mongod.uri, workers=1, environment=environment))
         api = Api(server.base_url)
         rows = [_measure(api, query, 20 if quick else 200) for query in queries(population, patients)]
@@ -124,13 +124,15 @@ def _bodies(resources: Iterable[Resource]) -> Iterator[bytes]:
         yield encode({"resourceType": "Bundle", "type": "transaction", "entry": entries})
 
 
-def _is_empty(uri: str) -> bool:
+def _is_loaded(uri: str) -> bool:
     with pymongo.MongoClient[dict[str, Any]](uri) as client:
-        return client[processes.DATABASE]["Patient"].estimated_document_count() == 0
+        return client[processes.DATABASE]["Patient"].estimated_document_count() > 0
 
 
 def _sizes(uri: str) -> dict[str, float]:
     with pymongo.MongoClient[dict[str, Any]](uri) as client:
+        # What a checkpoint has not written yet is not in the sizes.
+        client.admin.command("fsync")
         database = client[processes.DATABASE]
         names = [name for name in database.list_collection_names() if not name.startswith("_")]
         stats = {name: database.command("collStats", name) for name in names}
