@@ -12,7 +12,7 @@ from pymongo.errors import ExecutionTimeout
 from fhir_server.exchange import Context
 from fhir_server.fhir.outcome import FhirError, too_costly
 from fhir_server.search.parameter import SearchParameter
-from fhir_server.search.sort import Filter, Segment, all_of, missing_flag
+from fhir_server.search.sort import Filter, Segment, all_of, is_positional, missing_flag
 from fhir_server.search.types import parameter_filter
 
 Document = dict[str, Any]
@@ -100,7 +100,7 @@ class Access:
         """Return the first documents of a segment of a sorted result."""
         wanted = all_of([filter_, segment.filter])
         with self.in_time():
-            if not segment.flags:
+            if not segment.computed:
                 return await self.find(type_, wanted, projection, sort=segment.sort, limit=limit).to_list()
             cursor = await self.aggregate(type_, sorted_pipeline(self.scope(wanted), segment, projection, limit))
             return await cursor.to_list()
@@ -147,7 +147,7 @@ def sorted_pipeline(scope: Filter, segment: Segment, projection: Mapping[str, An
     computed: Document = {missing_flag(field): {"$cond": [{"$eq": [_value(field), None]}, 1, 0]} for field in segment.flags}
     sort: dict[str, int] = {}
     for field, direction in segment.sort:
-        if field.rpartition(".")[2].isdigit():
+        if is_positional(field):
             computed["_key_" + field.replace(".", "_")] = _value(field)
             field = "_key_" + field.replace(".", "_")  # noqa: PLW2901 -- aggregation paths do not index arrays
         sort[field] = direction
@@ -155,9 +155,13 @@ def sorted_pipeline(scope: Filter, segment: Segment, projection: Mapping[str, An
 
 
 def _value(field: str) -> Document:
-    path, _, last = field.rpartition(".")
-    found = {"$arrayElemAt": ["$" + path, int(last)]} if last.isdigit() else "$" + field
-    return {"$ifNull": [found, None]}
+    parts = field.split(".")
+    place = next((place for place, part in enumerate(parts) if part.isdigit()), -1)
+    if place < 0:
+        return {"$ifNull": ["$" + field, None]}
+    found: Document = {"$arrayElemAt": ["$" + ".".join(parts[:place]), int(parts[place])]}
+    member = ".".join(parts[place + 1 :])
+    return {"$ifNull": [{"$let": {"vars": {"one": found}, "in": "$$one." + member}} if member else found, None]}
 
 
 def is_positive(filter_: Filter) -> bool:

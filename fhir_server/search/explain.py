@@ -21,7 +21,7 @@ async def explain(access: Access, type_: str, compiled: Compiled, order: Order, 
     segment = order.segments(None, "", present_fields(compiled.filter))[0]
     scope = access.scope(all_of([compiled.filter, segment.filter]))
     command: Document = {"find": type_, "filter": scope, "sort": dict(segment.sort), "limit": limit}
-    if segment.flags:
+    if segment.computed:
         command = {"aggregate": type_, "pipeline": sorted_pipeline(scope, segment, {"s": 0}, limit), "cursor": {}}
     answer = await access.repo.database.mongodb.command(
         {"explain": {**command, "maxTimeMS": access.remaining_ms()}, "verbosity": "executionStats"}

@@ -90,11 +90,7 @@ class _Gathering:
                     for document in documents:
                         for text in references(document, parameter.field):
                             target, _, id_ = text.partition("/")
-                            if (
-                                include.target in ("", target)
-                                and target in (parameter.target or RESOURCE_TYPES)
-                                and "/" not in id_
-                            ):
+                            if include.target in ("", target) and _may_lead_to(parameter, target) and "/" not in id_:
                                 wanted.setdefault(target, set()).add(id_)
         tenant = self._access.repo.tenant
         for target, ids in sorted(wanted.items()):
@@ -112,7 +108,7 @@ class _Gathering:
                 targets = [
                     f"{type_}/{document['i']}"
                     for type_, documents in by_type.items()
-                    if include.target in ("", type_) and (not parameter.target or type_ in parameter.target)
+                    if include.target in ("", type_) and _may_lead_to(parameter, type_)
                     for document in documents
                 ]
                 if targets:
@@ -138,6 +134,10 @@ def _forward(registry: Registry, type_: str, include: Include) -> list[SearchPar
     if include.reverse or include.source not in (ALL, type_):
         return []
     return _parameters(registry, type_, include.code)
+
+
+def _may_lead_to(parameter: SearchParameter, type_: str) -> bool:
+    return type_ in (parameter.target or RESOURCE_TYPES)
 
 
 def _parameters(registry: Registry, type_: str, code: str) -> list[SearchParameter]:

@@ -55,6 +55,11 @@ class Segment:
     flags: tuple[str, ...] = ()
     """Fields for which `missing_flag` has to be computed before sorting."""
 
+    @property
+    def computed(self) -> bool:
+        """Whether MongoDB must compute before it sorts: flags, or the values of more than one array."""
+        return bool(self.flags) or sum(is_positional(field) for field, _ in self.sort) > 1
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -86,7 +91,7 @@ class Order:
             return [self._segment(self.keys, {}, values, tie)]
         first, *rest = self.keys
         valued = (replace(first, always=True), *rest)
-        if first.field in present:
+        if any(first.field == field or first.field.startswith(field + ".") for field in present):
             return [self._segment(valued, {}, values, tie)]
         if first.natural and values is None:
             return [self._segment(self.keys, {}, None, tie)]
@@ -139,6 +144,11 @@ def sort_field(parameter: SearchParameter, *, descending: bool) -> str:
     if parameter.type in ("composite", "special") or parameter.code in ("_text", "_content"):
         raise not_supported(f"_sort={parameter.code}: a parameter of type {parameter.type} can not be sorted by.")
     return types.sort_field(parameter, descending=descending)
+
+
+def is_positional(field: str) -> bool:
+    """Tell whether a path leads through a position in an array."""
+    return any(part.isdigit() for part in field.split("."))
 
 
 def missing_flag(field: str) -> str:

@@ -3,6 +3,8 @@
 https://hl7.org/fhir/R4/searchparameter-definitions.html
 """
 
+import re
+from collections.abc import Mapping
 from functools import cache
 
 from fhir_server.fhir.definitions import SearchParameterDefinition, search_parameters, value_set_codes
@@ -16,12 +18,22 @@ _OF_THE_SEARCH = ("_filter", "_query")
 _TEXTS = ("_text", "_content")
 """Parameters that are defined in prose only, and that `index` fills."""
 _MAX_COMPONENTS = 8
+Definitions = Mapping[str, SearchParameterDefinition]
+NO_DEFINITIONS: Definitions = {}
+_RESOLVED_IS = re.compile(r"\.where\(resolve\(\) is (\w+)\)")
 
 
 def specialise(
-    definition: SearchParameterDefinition, type_: str, *, custom: bool = False, filled: bool = True
+    definition: SearchParameterDefinition,
+    type_: str,
+    *,
+    custom: bool = False,
+    filled: bool = True,
+    known: Definitions = NO_DEFINITIONS,
 ) -> SearchParameter | None:
-    """Return the parameter of a resource type; None when it is defined in prose only, or finds nothing in that type.
+    """Return the parameter of a resource type; None when it is defined in prose only.
+
+    `known` are definitions, by url, that a composite may be made of beside those of the specification.
 
     Raises:
         PathError: its expression is not supported, or finds what can not be searched by its type.
@@ -29,7 +41,7 @@ def specialise(
     if definition.code in _OF_THE_SEARCH or not (definition.expression or definition.code in _TEXTS):
         return None
     path = compile_branches(definition.expression, type_) if definition.expression else NO_PATH
-    components = _components(definition, type_, path)
+    components = _components(definition, type_, path, known)
     if definition.expression and not components:
         path = _indexable(path, definition)
     return SearchParameter(
@@ -39,7 +51,7 @@ def specialise(
         resource_type=type_,
         expression=definition.expression,
         path=path,
-        target=definition.target,
+        target=_targets(definition, type_),
         components=components,
         description=definition.description,
         field=_FIELDS.get(definition.code, f"s.{definition.code}"),
@@ -69,24 +81,36 @@ def _repeats(definition: SearchParameterDefinition, path: CompiledPath) -> bool:
     return path.repeats or spreads(definition.type, path.types, definition.code)
 
 
+def _targets(definition: SearchParameterDefinition, type_: str) -> tuple[str, ...]:
+    """Return the types that a reference may lead to; a definition of many types names those of all of them."""
+    branches = [branch.strip() for branch in definition.expression.split("|") if branch.strip(" (").startswith(f"{type_}.")]
+    only = [match[1] for branch in branches if (match := _RESOLVED_IS.search(branch))]
+    if only and len(only) == len(branches):
+        return tuple(dict.fromkeys(only))
+    return definition.target
+
+
 def _systems(path: CompiledPath) -> frozenset[str]:
     elements = [branch.element for branch in path.branches if branch.type == "code" and branch.element is not None]
     return frozenset(system for element in elements for system in value_set_codes(element.value_set) or ())
 
 
-def _components(definition: SearchParameterDefinition, type_: str, path: CompiledPath) -> tuple[Component, ...]:
+def _components(
+    definition: SearchParameterDefinition, type_: str, path: CompiledPath, known: Definitions
+) -> tuple[Component, ...]:
     if definition.type != "composite":
         return ()
     if not 1 < len(definition.component) <= _MAX_COMPONENTS:
         raise PathError(f"a composite parameter has 2 to {_MAX_COMPONENTS} components, not {len(definition.component)}")
-    return tuple(_component(position, part, type_, path) for position, part in enumerate(definition.component))
+    return tuple(_component(position, part, type_, path, known) for position, part in enumerate(definition.component))
 
 
-def _component(position: int, part: tuple[str, str], type_: str, path: CompiledPath) -> Component:
+def _component(position: int, part: tuple[str, str], type_: str, path: CompiledPath, known: Definitions) -> Component:
     url, expression = part
-    definition = _by_url().get(url.partition("|")[0])
+    bare = url.partition("|")[0]
+    definition = _by_url().get(bare) or known.get(bare)
     if definition is None:
-        raise PathError(f"the component {url!r} is not a search parameter of the R4 specification")
+        raise PathError(f"the component {url!r} is not a search parameter that is known here")
     if definition.type in ("composite", "special"):
         raise PathError(f"the component {url!r} is of type {definition.type}, which can not be part of a composite")
     paths = {context: _component_path(expression, type_, context, definition) for context in path.types}

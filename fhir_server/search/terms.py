@@ -35,7 +35,7 @@ def check_text(name: str, value: str) -> None:
         FhirError: 400.
     """
     for text in (name, value):
-        if "\x00" in text or not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text):
+        if "\x00" in text or (not text.isascii() and any("\ud800" <= char <= "\udfff" for char in text)):
             raise bad_request(
                 f"The parameter {name[:40]!r} holds a character (NUL, or half of a surrogate pair) that no resource can."
             )
