@@ -3,12 +3,13 @@ r"""Search parameters of type string.
 https://hl7.org/fhir/R4/search.html#string
 
 An entry is the folded text (case, accents, white space). Where the text differs from that, `\x01` follows, and then the text
-itself unless it is the folded one in title case: `soderberg\x01Söderberg`, `smith\x01`. So one index serves the start of a
-text (a range), the exact text (equality) and the order.
+itself (of a long one its hash), unless it is the folded one in title case: `soderberg\x01Söderberg`, `smith\x01`. So one index
+serves the start of a text (a range), the exact text (equality) and the order.
 
 Names have in addition the folded ends of each word under `:ends`, which makes `:contains` a range too.
 """
 
+import hashlib
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -33,6 +34,7 @@ SHORTEST_END = 3
 _NAMED = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person", "Organization", "Location"})
 _NAMES = frozenset({"name", "family", "given"})
 _MARK = "\x01"
+_LONG = 200
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\u0131": "i", "ħ": "h"})
 _KEPT_MARKS = (0, 7, 8, 9)
 """Combining classes without which a letter of an Indic script or a kana would be another one."""
@@ -54,6 +56,8 @@ def entry(text: str) -> str:
     folded = fold(text)
     if folded == text:
         return folded
+    if len(text) > _LONG:
+        return f"{folded}{_MARK}{hashlib.sha256(text.encode()).hexdigest()[:32]}"
     return folded + _MARK if text == folded.title() else f"{folded}{_MARK}{text}"
 
 
