@@ -155,8 +155,8 @@ def _object(shape: _Shape, *, may_be_bare: bool) -> Check:
                 problems = joined(problems, _missing(shape.type, name))
         if check_choices is not None and (found := check_choices(value)) is not None:
             problems = joined(problems, found)
-        if len(value) < 2 and not may_be_bare and problems is None:  # noqa: PLR2004 - nothing, or only an id
-            return _bare(value)
+        if len(value) < 2 and not may_be_bare:  # noqa: PLR2004 - nothing, or only an id
+            return _bare(value, problems)
         return problems
 
     return check
@@ -166,12 +166,13 @@ def _missing(type_: str, name: str) -> Problems:
     return [Problem("required", f"{type_}.{name} is required, but is not there.", f".{name}")]
 
 
-def _bare(value: dict[str, Any]) -> Problems | None:
+def _bare(value: dict[str, Any], problems: Problems | None) -> Problems | None:
+    """Judge an object with fewer than two members: that it is empty says more than what is missing in it."""
     if not value:
         return [Problem("structure", "The object is empty; leave the element out instead.")]
-    if "id" in value:
+    if "id" in value and problems is None:
         return [Problem("invariant", "ele-1: an element has to have a value or children; this one has only an id.")]
-    return None
+    return problems
 
 
 def _choices(shape: _Shape) -> Callable[[dict[str, Any]], Problems | None]:
