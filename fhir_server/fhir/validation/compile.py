@@ -52,7 +52,19 @@ def _not_a_resource(value: Any) -> Problems:
 
 def object_check(name: str) -> Check:
     """Return the check of a complex type, a backbone element or the own elements of a resource type."""
-    return _compiled.get(name) or _compile(TYPES[name])
+    return _compiled.get(name) or _compile_all(name)
+
+
+def _compile_all(name: str) -> Check:
+    """Compile a type with all that it is made of; a type is there for other threads only when it is complete."""
+    pending: dict[str, Check] = {}
+
+    def check_of(other: str) -> Check:
+        return _compiled.get(other) or pending.get(other) or _compile(TYPES[other], pending, check_of)
+
+    check = check_of(name)
+    _compiled.update(pending)
+    return check
 
 
 @dataclass(slots=True)
@@ -74,7 +86,7 @@ class _Shape:
         return f".{name}" if name.isidentifier() else f".`{quote(name)[1:-1]}`"
 
 
-def _compile(type_: Type) -> Check:
+def _compile(type_: Type, pending: dict[str, Check], check_of: Callable[[str], Check]) -> Check:
     elements = type_.elements.values()
     choices = {element.name: element.choice for element in elements if element.choice}
     shape = _Shape(
@@ -83,14 +95,14 @@ def _compile(type_: Type) -> Check:
         choices=choices | {f"_{name}": choice for name, choice in choices.items()},
         required_choices=tuple({element.choice: None for element in elements if element.min and element.choice}),
     )
-    check = _compiled[type_.name] = _object(shape, may_be_bare=type_.kind == "resource" or type_.name == "Element")
+    check = pending[type_.name] = _object(shape, may_be_bare=type_.kind == "resource" or type_.name == "Element")
     if type_.kind == "resource":
         shape.members["resourceType"] = _accept
     for element in elements:
-        shape.members[element.name] = _member(element)
+        shape.members[element.name] = _member(element, check_of)
         if _has_sibling(type_, element):
             make = sibling_check if element.max == 1 else siblings_check
-            shape.members[f"_{element.name}"] = make(element.name, object_check("Element"))
+            shape.members[f"_{element.name}"] = make(element.name, check_of("Element"))
     return check
 
 
@@ -105,20 +117,20 @@ def _accept(_value: Any, _owner: object) -> None:
     return None
 
 
-def _member(element: Element) -> Check:
-    one = _one(element)
+def _member(element: Element, check_of: Callable[[str], Check]) -> Check:
+    one = _one(element, check_of)
     if element.max == 1:
         return one
     most = element.max if element.max is not None else 0
     return _array(element.name, one, TYPES[element.type].kind == "primitive", max(element.min, 1), most)
 
 
-def _one(element: Element) -> Check:
+def _one(element: Element, check_of: Callable[[str], Check]) -> Check:
     type_ = element.type
     if type_ == "Resource":
         return check_contained if element.name == "contained" else check_resource
     if type_ == "Reference":
-        return reference_check(object_check(type_), element.targets)
+        return reference_check(check_of(type_), element.targets)
     if type_ == "canonical":
         return canonical_check(PRIMITIVES[type_], element.targets)
     if element.value_set in FORMATS:
@@ -127,8 +139,8 @@ def _one(element: Element) -> Check:
     if element.codes is not None and systems is not None:
         if type_ == "code":
             return code_check(element.codes, element.value_set)
-        return concept_check(object_check(type_), systems, element.value_set)
-    return PRIMITIVES.get(type_) or object_check(type_)
+        return concept_check(check_of(type_), systems, element.value_set)
+    return PRIMITIVES.get(type_) or check_of(type_)
 
 
 def _object(shape: _Shape, *, may_be_bare: bool) -> Check:
