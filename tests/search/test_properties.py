@@ -1,6 +1,5 @@
 """The server's search equals that of the in-memory evaluator, for random queries on random worlds."""
 
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -75,10 +74,10 @@ def plain(type_: str) -> st.SearchStrategy[tuple[str, str]]:
         else:
             assert find
             ways.append(st.tuples(st.sampled_from([code, f"{code}:not"]), _joined(_tokens_of(code))))
-    for of, code in REFERENCES:
+    for (of, code), leads_to in REFERENCES.items():
         if of == type_:
             ways.append(st.tuples(st.just(f"{code}:missing"), booleans))
-            targets = [f"{target}/{id_}" for target in REFERENCES[of, code] for id_ in IDS[target].split()]
+            targets = [f"{target}/{id_}" for target in leads_to for id_ in IDS[target].split()]
             ways.append(
                 st.tuples(st.just(code), _joined(st.sampled_from([*targets, *(one.partition("/")[2] for one in targets)])))
             )
@@ -121,9 +120,7 @@ def queries(draw: st.DrawFn) -> tuple[str, list[tuple[str, str]], str, int]:
 
 
 @pytest.fixture(scope="module", params=[1, 2])
-async def world(
-    request: pytest.FixtureRequest, database: AsyncDatabase[dict[str, Any]], mongodb_uri: str
-) -> AsyncIterator[World]:
+async def world(request: pytest.FixtureRequest, database: AsyncDatabase[dict[str, Any]], mongodb_uri: str) -> World:
     """A population in the database, and the same in memory."""
     tenant = f"world{request.param}"
     values = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
@@ -132,7 +129,7 @@ async def world(
     for type_, some in resources.items():
         await ctx.repo.collection(type_).delete_many({"t": tenant})
         await put_all(ctx, some)
-    yield World(ctx, resources)
+    return World(ctx, resources)
 
 
 async def pages(ctx: Context, type_: str, params: list[tuple[str, str]], relation: str = "next") -> list[list[str]]:
