@@ -4,7 +4,8 @@ The CapabilityStatement is made from what the server has: the engine's tables, t
 settings. `statement` is pure; `capability-statement.json` in the repository is what it gives by default.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from fhir_server import __version__
@@ -26,9 +27,8 @@ async def capabilities(ctx: Context, call: Call) -> Reply:
     return Reply(200, statement(ctx.settings, ctx.operations, ctx.registry or BUILTIN, ctx.base_url))
 
 
-def statement(settings: Settings, operations: Iterable[OperationEntry], registry: Registry, base_url: str) -> Resource:
+def statement(settings: Settings, operations: tuple[OperationEntry, ...], registry: Registry, base_url: str) -> Resource:
     """Return the CapabilityStatement: https://hl7.org/fhir/R4/capabilitystatement.html."""
-    known = tuple(operations)
     return {
         "resourceType": "CapabilityStatement",
         "status": "active",
@@ -40,23 +40,35 @@ def statement(settings: Settings, operations: Iterable[OperationEntry], registry
         "fhirVersion": "4.0.1",
         "format": FORMATS,
         "patchFormat": PATCH_FORMATS,
-        "rest": [
-            {
-                "mode": "server",
-                "security": {"cors": bool(settings.cors_origins)},
-                "resource": [_resource(settings, known, registry, type_) for type_ in sorted(RESOURCE_TYPES)],
-                "interaction": [{"code": code} for code in ("transaction", "batch", "search-system", "history-system")],
-                "searchParam": [_parameter(found) for _, found in sorted(_shared(registry).items())],
-                **_operations(known, ""),
-            }
-        ],
+        "rest": [_rest(settings, operations, registry)],
     }
 
 
-def _resource(settings: Settings, operations: Iterable[OperationEntry], registry: Registry, type_: str) -> dict[str, Any]:
+@lru_cache(maxsize=16)
+def _rest(settings: Settings, operations: tuple[OperationEntry, ...], registry: Registry) -> dict[str, Any]:
+    pointing = _pointing(registry)
+    return {
+        "mode": "server",
+        "security": {"cors": bool(settings.cors_origins)},
+        "resource": [
+            _resource(settings, operations, registry, type_, sorted(pointing[type_])) for type_ in sorted(RESOURCE_TYPES)
+        ],
+        "interaction": [{"code": code} for code in ("transaction", "batch", "search-system", "history-system")],
+        "searchParam": [_parameter(found) for _, found in sorted(_shared(registry).items())],
+    }
+
+
+def _resource(
+    settings: Settings, operations: Iterable[OperationEntry], registry: Registry, type_: str, pointing: list[str]
+) -> dict[str, Any]:
     shared = _shared(registry)
     parameters = {code: found for code, found in registry.of(type_).items() if found.filled and code not in shared}
     references = sorted(code for code, found in parameters.items() if found.type == "reference")
+    optional = {
+        "searchRevInclude": pointing,
+        "searchParam": [_parameter(found) for _, found in sorted(parameters.items())],
+        "operation": _operations(operations, type_),
+    }
     return {
         "type": type_,
         "profile": f"http://hl7.org/fhir/StructureDefinition/{type_}",
@@ -70,19 +82,19 @@ def _resource(settings: Settings, operations: Iterable[OperationEntry], registry
         "conditionalDelete": "multiple" if settings.multiple_delete else "single",
         "referencePolicy": ["literal", "local", *(["enforced"] if settings.reference_check else [])],
         "searchInclude": ["*", *(f"{type_}:{code}" for code in references)],
-        "searchRevInclude": _pointing_at(registry, type_),
-        "searchParam": [_parameter(found) for _, found in sorted(parameters.items())],
-        **_operations(operations, type_),
+        **{name: members for name, members in optional.items() if members},
     }
 
 
-def _pointing_at(registry: Registry, type_: str) -> list[str]:
-    return [
-        f"{other}:{code}"
-        for other in sorted(RESOURCE_TYPES)
-        for code, found in sorted(registry.of(other).items())
-        if found.type == "reference" and type_ in found.target
-    ]
+def _pointing(registry: Registry) -> Mapping[str, set[str]]:
+    """Return the `_revinclude` values by the type that they point at."""
+    found: dict[str, set[str]] = {type_: set() for type_ in RESOURCE_TYPES}
+    for type_ in RESOURCE_TYPES:
+        for code, parameter in registry.of(type_).items():
+            if parameter.type == "reference" and parameter.filled:
+                for target in RESOURCE_TYPES.intersection(parameter.target):
+                    found[target].add(f"{type_}:{code}")
+    return found
 
 
 def _shared(registry: Registry) -> dict[str, SearchParameter]:
@@ -99,10 +111,9 @@ def _parameter(found: SearchParameter) -> dict[str, Any]:
     }
 
 
-def _operations(operations: Iterable[OperationEntry], type_: str) -> dict[str, Any]:
-    found = [
+def _operations(operations: Iterable[OperationEntry], type_: str) -> list[dict[str, Any]]:
+    return [
         {"name": item.name, "definition": item.definition}
         for item in sorted(operations, key=lambda item: (item.name, item.definition))
-        if type_ and (type_ in item.types or not item.types)
+        if type_ in item.types or not item.types
     ]
-    return {"operation": found} if found else {}
