@@ -6,11 +6,15 @@ Every refusal in this server is a `FhirError`, raised through one of the named c
 HTTP in one place (`fhir_server.web.errors`).
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 Severity = Literal["fatal", "error", "warning", "information"]
+
+_UNSENDABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+"""What a quoted value may hold and JSON or XML can not; an error must never fail to be sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +34,14 @@ class Issue:
         """Return the issue as FHIR JSON."""
         issue: dict[str, Any] = {"severity": self.severity, "code": self.code}
         if self.diagnostics:
-            issue["diagnostics"] = self.diagnostics
+            issue["diagnostics"] = _sendable(self.diagnostics)
         if self.expression:
-            issue["expression"] = list(self.expression)
+            issue["expression"] = [_sendable(path) for path in self.expression]
         return issue
+
+
+def _sendable(text: str) -> str:
+    return _UNSENDABLE.sub("\ufffd", text)
 
 
 def operation_outcome(issues: Iterable[Issue]) -> dict[str, Any]:
