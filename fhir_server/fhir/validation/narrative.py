@@ -63,4 +63,4 @@ def _forbidden(element: Any) -> str | None:
 def has_content(value: str) -> bool:
     """Say whether a well-formed narrative shows anything (txt-2)."""
     root = etree.fromstring(value, _parser())
-    return bool("".join(root.itertext()).strip()) or any(image.get("src") for image in root.iter(f"{_NAMESPACE}img"))
+    return any(text.strip() for text in root.itertext()) or any(image.get("src") for image in root.iter(f"{_NAMESPACE}img"))
