@@ -271,7 +271,7 @@ def _include(value: str, *, reverse: bool, iterate: bool) -> Include:
     parts = value.split(":")
     if parts == [ALL]:
         return Include(ALL, ALL, reverse=reverse, iterate=iterate)
-    source, code, target = (*parts, "")[:3]
+    source, code, target = (*parts, "", "")[:3]
     if not 2 <= len(parts) <= 3 or not code:  # noqa: PLR2004 -- the parts that the message names
         raise bad_request(f"{value!r} is not of the form Type:parameter, Type:parameter:TargetType, Type:* or *.")
     for type_ in (source, target):

@@ -59,7 +59,7 @@ class TermParser:
             raise not_supported(
                 f"{name!r}: more than {self.settings.max_chain_depth} links in a chain are not allowed.", status=400
             )
-        if name.startswith("_has:"):
+        if name.partition(":")[0] == "_has":
             return self._has(type_, name, value, depth)
         head, dot, rest = name.partition(".")
         code, _, modifier = head.partition(":")
