@@ -23,6 +23,7 @@ _BOOLEANS = {"true": True, "false": False}
 _SCHEMA_LOCATION = f"{XSI} schemaLocation"
 _PREFIX = FHIR + " "
 _HTML = XHTML + " "
+_END_OF_DIV = re.compile(rb"</(?:[^\s>:/]+:)?div[\s>]")
 _HINTS = {
     "undefined entity": "; XML itself knows only &amp; &lt; &gt; &quot; &apos;, write others as numbers, such as &#160;",
     "unbound prefix": "; a prefix needs its xmlns declaration",
@@ -242,7 +243,7 @@ class _Reader:
         if self.html_depth:
             return
         end = self.parser.CurrentByteIndex
-        if self.data.startswith(b"</", end):
+        if _END_OF_DIV.match(self.data, end):  # Else it is an empty-element tag, after which the parser stands already.
             end = self.data.index(b">", end) + 1
         self.stack[-1].content["div"] = from_slice(self.data[self.html_start : end].decode(), dict(self.namespaces))
         self.outside_html()

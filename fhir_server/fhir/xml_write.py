@@ -16,6 +16,8 @@ from fhir_server.fhir.xml_narrative import NarrativeError, as_xml
 from fhir_server.fhir.xml_tables import FHIR, Form, Row, rows_of
 
 _SPECIAL = re.compile('[&<>"\x00-\x1f\ud800-\udfff\ufffe\uffff]')
+_SMALL = re.compile(r"E-[0-9]{1,2}$")
+"""What Python writes with an exponent, though others (XML Schema too) expect 0.0000001."""
 _ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\t": "&#9;", "\n": "&#10;", "\r": "&#13;"}
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>'
 
@@ -174,10 +176,11 @@ def _text(value: Any) -> str:
         return value if _SPECIAL.search(value) is None else _SPECIAL.sub(_escape, value)
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, int | Decimal):
-        return str(value)
     if isinstance(value, Decimal128):
-        return str(value.to_decimal())
+        value = value.to_decimal()
+    if isinstance(value, int | Decimal):
+        text = str(value)
+        return f"{value:f}" if _SMALL.search(text) else text
     raise _UnwritableError("it is no string, number or boolean")
 
 
