@@ -1,7 +1,6 @@
 """The table of interactions and operations, and what becomes of failures."""
 
-import gc
-import warnings
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -58,22 +57,19 @@ def test_what_nobody_foresaw_stays_what_it_is() -> None:
 
 async def test_without_mongodb_requests_end_in_503_within_a_bounded_time(settings: Settings) -> None:
     away = settings.model_copy(update={"mongodb_timeout_ms": 200})
-    uri = "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=200"
-    async with AsyncMongoClient[dict[str, Any]](uri) as client, client_of(away, client["x"]) as http:
-        for answer in (
-            await http.get("Patient/1"),
-            await http.post("Patient", json={"resourceType": "Patient"}),
-            await http.get("Patient?name=x"),
-            await http.get("_history"),
-        ):
-            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-            assert answer.json()["issue"][0]["code"] == "transient"
-        assert (await http.get("http://test/health/ready")).status_code == 503
-        assert (await http.get("http://test/health/live")).status_code == 200
-    with warnings.catch_warnings():
-        # PyMongo leaves the sockets of refused connections to the garbage collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"mongodb://127.0.0.1:{silent.getsockname()[1]}/?serverSelectionTimeoutMS=300&connectTimeoutMS=200"
+        async with AsyncMongoClient[dict[str, Any]](uri) as client, client_of(away, client["x"]) as http:
+            for answer in (
+                await http.get("Patient/1"),
+                await http.post("Patient", json={"resourceType": "Patient"}),
+                await http.get("Patient?name=x"),
+                await http.get("_history"),
+            ):
+                assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+                assert answer.json()["issue"][0]["code"] == "transient"
+            assert (await http.get("http://test/health/ready")).status_code == 503
+            assert (await http.get("http://test/health/live")).status_code == 200
 
 
 async def test_an_unknown_operation_is_404_and_one_that_changes_something_wants_post(http: httpx.AsyncClient) -> None:
