@@ -39,9 +39,26 @@ def test_is_the_interval_that_it_may_mean(text: str, low: datetime, high: dateti
 
 @pytest.mark.parametrize(
     "text",
-    ["", "05", "201", "0000", "2012-13", "2012-02-30", "2012-2-3", "2012-W01-1", "2012-02-29T", "2012-02-29T10", "2012-02-29T25:00",
-     "2012-02-29T10:00:61Z", "2012-02-29T10:00:00+15:00", "2012-02-29T10:00:00+01", "yesterday", "\uff12\uff10\uff11\uff12", "2012-02-29\n"],
-)  # fmt: skip
+    [
+        "",
+        "05",
+        "201",
+        "0000",
+        "2012-13",
+        "2012-02-30",
+        "2012-2-3",
+        "2012-W01-1",
+        "2012-02-29T",
+        "2012-02-29T10",
+        "2012-02-29T25:00",
+        "2012-02-29T10:00:61Z",
+        "2012-02-29T10:00:00+15:00",
+        "2012-02-29T10:00:00+01",
+        "yesterday",
+        "\uff12\uff10\uff11\uff12",
+        "2012-02-29\n",
+    ],
+)
 def test_refuses_what_is_no_date(text: str) -> None:
     """A text that is no FHIR date is a ValueError."""
     with pytest.raises(ValueError):  # noqa: PT011 -- the text may be PHI, so the message is nobody's business
