@@ -19,6 +19,7 @@ from fhir_server.fhir.outcome import FhirError, bad_request, not_supported
 from fhir_server.search.conditions import AllOf, AnyOf, Chain, Condition, Match, Negation
 from fhir_server.search.registry import SearchParameter
 from fhir_server.search.terms import TermParser, UnknownParameterError, check_text
+from fhir_server.search.types import string
 from fhir_server.search.values import escape
 
 OPERATORS: Final = frozenset(
@@ -27,8 +28,7 @@ OPERATORS: Final = frozenset(
 MAX_NESTING: Final = 32
 _COMPARISONS: Final = frozenset({"gt", "lt", "ge", "le", "ap", "sa", "eb"})
 _ORDERED: Final = frozenset({"number", "date", "quantity"})
-_STRING_MODIFIERS: Final = {"eq": "equals", "co": "contains", "sw": "", "ew": "ends"}
-"""`equals` and `ends` can be asked for by `_filter` only."""
+_STRING_MODIFIERS: Final = {"eq": string.EQUALS, "co": "contains", "sw": "", "ew": string.ENDS}
 _HIERARCHY: Final = {"ss": "below", "sb": "above", "in": "in", "ni": "not-in"}
 _SPACE = re.compile(r"\s*")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_:-]*")
@@ -69,14 +69,14 @@ class _Parser:
         return condition
 
     def term(self, type_: str) -> Condition:
-        start = self.position
         negated = self.take_word("not") is not None
         if self.take("("):
             condition = self.filter(type_)
             if not self.take(")"):
                 self.fail("expected ')'")
             return Negation(condition) if negated else condition
-        self.position = start
+        if negated:
+            self.fail("expected '(' after 'not'")
         return self.comparison(type_, 0)
 
     def comparison(self, type_: str, depth: int) -> Condition:

@@ -30,10 +30,13 @@ from fhir_server.search.types.common import (
 from fhir_server.search.values import invalid_value, unescape
 
 MODIFIERS = frozenset({"exact", "contains"})
+EQUALS, ENDS = "filter.eq", "filter.ew"
+"""What only `_filter` asks for: no parameter name can carry a modifier with a dot."""
 SHORTEST_END = 3
 _NAMED = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person", "Organization", "Location"})
 _NAMES = frozenset({"name", "family", "given"})
 _MARK = "\x01"
+_WHOLE = {EQUALS: f"^{{}}(?:{_MARK}|$)", ENDS: f"^[^{_MARK}]*{{}}(?:{_MARK}|$)"}
 _LONG = 200
 _LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\u0131": "i", "ħ": "h"})
 _KEPT_MARKS = (0, 7, 8, 9)
@@ -113,11 +116,13 @@ def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchPa
     texts = [unescape(value) for value in values]
     if modifier == "exact":
         return {field: {"$in": [entry(text) for text in texts]}}
-    if modifier not in ("", "contains"):
+    if modifier not in ("", "contains", EQUALS, ENDS):
         raise unsupported_modifier(parameter, modifier, MODIFIERS)
     folded = [fold(text) for text in texts]
     if not all(folded):
         raise invalid_value(parameter.code, "", "a text to look for is needed")
+    if modifier in (EQUALS, ENDS):
+        return {field: {"$in": [re.compile(_WHOLE[modifier].format(re.escape(text))) for text in folded]}}
     if modifier == "contains":
         return any_of(_containing(field, text, ends_field) for text in folded)
     return any_of(matches(field, starting_with(text), parameter) for text in folded)
