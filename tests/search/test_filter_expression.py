@@ -44,7 +44,7 @@ def shown(condition: Condition) -> str:
         ("Patient", "given ew a", "given:filter.ew=a"),
         ("Patient", "gender ne male", "not gender=male"),
         ("Patient", "not (gender eq male)", "not gender=male"),
-        ("Patient", "a".join(["given eq ", " or given eq b"]), "(given:filter.eq=a or given:filter.eq=b)"),
+        ("Patient", "given eq a or given eq b", "(given:filter.eq=a or given:filter.eq=b)"),
         (
             "Patient",
             "active eq true or gender eq male and gender eq female",
