@@ -262,3 +262,38 @@ def test_what_xml_can_not_hold_is_a_406_that_says_where(resource: Json, why: str
         to_xml({"resourceType": "Patient", **resource})
     assert caught.value.status == 406
     assert caught.value.issues[0].diagnostics == f"{why} Ask for JSON instead."
+
+
+_NAMES = st.sampled_from(
+    [
+        "resourceType",
+        "id",
+        "_id",
+        "name",
+        "_name",
+        "given",
+        "_given",
+        "text",
+        "div",
+        "contained",
+        "extension",
+        "url",
+        "valueString",
+        "active",
+        "_active",
+        "x",
+    ]
+)
+_ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(["Patient", "a", "", "\x01", "<div/>"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_NAMES, inner, max_size=4),
+    max_leaves=15,
+)
+
+
+@given(st.dictionaries(_NAMES, _ANY, max_size=4))
+def test_no_tree_raises_anything_but_a_fhir_error(content: Json) -> None:
+    try:
+        to_xml({"resourceType": "Patient", **content})
+    except FhirError as error:
+        assert error.status == 406
