@@ -37,9 +37,12 @@ def _parts(parameter: SearchParameter, found: Mapping[str, SearchParameter]) -> 
 
 
 def _composite(parameter: SearchParameter, parameters: Mapping[str, SearchParameter]) -> SearchParameter:
-    components = tuple(replace(component, sibling=_sibling(component, parameters)) for component in parameter.components)
-    siblings = [component.sibling for component in components]
-    joined = tuple(sibling for sibling in siblings if sibling is not None) if _of_resource(parameter) else ()
+    same = [_same(component, parameters) for component in parameter.components]
+    joined = tuple(one for one in same if one is not None) if _of_resource(parameter) else ()
+    components = tuple(
+        replace(component, sibling=one or _wider(component, parameters))
+        for component, one in zip(parameter.components, same, strict=True)
+    )
     return replace(parameter, components=components, joined=joined if len(joined) == len(components) else ())
 
 
@@ -49,13 +52,21 @@ def _of_resource(parameter: SearchParameter) -> bool:
     return whole and not any(component.parameter.path.repeats for component in parameter.components)
 
 
-def _sibling(component: Component, parameters: Mapping[str, SearchParameter]) -> SearchParameter | None:
-    """Return the parameter that stands for the same elements (its choice may have more types)."""
-    elements = {branch.path for branch in component.parameter.path.branches}
-    types = {branch.type for branch in component.parameter.path.branches}
-    for parameter in parameters.values():
-        if parameter.type == component.parameter.type and types <= parameter.value_types and _elements(parameter) == elements:
-            return parameter
+def _same(component: Component, parameters: Mapping[str, SearchParameter]) -> SearchParameter | None:
+    """Return the parameter that is about the same elements (of a choice it may know more types)."""
+    wanted, types = _elements(component.parameter), component.parameter.value_types
+    return next(
+        (
+            parameter
+            for parameter in parameters.values()
+            if parameter.type == component.parameter.type and types <= parameter.value_types and _elements(parameter) == wanted
+        ),
+        None,
+    )
+
+
+def _wider(component: Component, parameters: Mapping[str, SearchParameter]) -> SearchParameter | None:
+    """Return the parameter that defines the component: it finds what the component finds, and perhaps more."""
     return next((parameter for parameter in parameters.values() if parameter.url == component.parameter.url), None)
 
 
