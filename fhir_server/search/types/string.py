@@ -48,7 +48,7 @@ def fold(text: str) -> str:
     if text.isascii() and text.isprintable():
         lower = text.lower()
         return " ".join(lower.split()) if "  " in lower or lower[:1] == " " or lower[-1:] == " " else lower
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     letters = "".join(char for char in decomposed if unicodedata.combining(char) in _KEPT_MARKS).translate(_LETTERS)
     printable = "".join(char if char.isprintable() else " " for char in letters)
     return unicodedata.normalize("NFC", " ".join(printable.split()))
