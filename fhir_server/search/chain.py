@@ -16,9 +16,9 @@ from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, all_of, value_at
 from fhir_server.search.types import reference
 
-FEW = 1000
+FEW = 500
 """So many ids are put into a `$in` at once."""
-WORK = 20 * FEW
+WORK = 4 * FEW
 """So many documents are read in search of few ids before it is left."""
 BATCH = 500
 

@@ -30,8 +30,13 @@ def projection(
     wanted = set(fields)
     for type_ in types:
         wanted.update(parameter.field for include in includes for parameter in _forward(registry, type_, include))
-    kept = {field for field in wanted if not any(field.startswith(other + ".") for other in wanted)}
-    return dict.fromkeys((*_MEMBERS, *sorted(kept)), 1) if kept else dict(_WHOLE)
+    return dict.fromkeys((*_MEMBERS, *project_fields(wanted)), 1) if wanted else dict(_WHOLE)
+
+
+def project_fields(wanted: Iterable[str]) -> list[str]:
+    """Return the fields without those that lie within others, which a projection may not name as well."""
+    every = set(wanted)
+    return sorted(field for field in every if not any(field.startswith(other + ".") for other in every))
 
 
 async def included(

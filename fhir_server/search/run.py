@@ -16,13 +16,16 @@ from fhir_server.search.chain import Compiled
 from fhir_server.search.compile import Compiler
 from fhir_server.search.conditions import AllOf, InCompartment
 from fhir_server.search.explain import explain
+from fhir_server.search.include import project_fields
 from fhir_server.search.page import Cursor
 from fhir_server.search.query import Results, SearchQuery, TypeQuery, parse_criteria, parse_query
 from fhir_server.search.registry import BUILTIN, Registry
-from fhir_server.search.sort import AFTER_ALL, BEFORE_ALL, Order, order_of, precedes
+from fhir_server.search.sort import AFTER_ALL, BEFORE_ALL, Order, order_of, precedes, stored_fields
 from fhir_server.store.versions import Version
 
 WHOLE = {"s": 0}
+COUNTED = 5000
+"""Up to so many matches are counted unasked; the client sees no total where there are more."""
 SAMPLE = 2000
 
 
@@ -106,12 +109,6 @@ def registry_of(ctx: Context) -> Registry:
     return ctx.registry or BUILTIN
 
 
-def _stored(field: str) -> str:
-    """Return the field without positions in arrays, which a projection can not name."""
-    parts = field.split(".")
-    return ".".join(parts[: next((place for place, part in enumerate(parts) if part.isdigit()), len(parts))])
-
-
 def _narrowed(part: TypeQuery, condition: InCompartment) -> TypeQuery:
     return replace(part, condition=AllOf((condition, *part.condition.conditions)))
 
@@ -124,8 +121,10 @@ async def _compiled(access: Access, registry: Registry, query: TypeQuery) -> _Pa
 class _Scan:
     """Reads the rows of one type in their order, applying semi-joins."""
 
-    PATIENCE = 5000
+    PATIENCE = 1500
     """So many candidates are tested before the ids of a chain are listed instead."""
+    STEP = 250
+    """So many are tested at once at first."""
 
     def __init__(self, access: Access, registry: Registry, part: _Part) -> None:
         self._access = access
@@ -160,31 +159,41 @@ class _Scan:
         return _Row(self._part.type, document, Cursor(self._part.type, document["i"], self._order.values(document)))
 
     async def _tested(self, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[_Row]:
-        compiled = self._part.compiled
+        """Test candidates in their order until there are enough; if they are rare among them, list the ids of the chain."""
+        keys = dict.fromkeys(("i", *project_fields({*stored_fields(self._order), *self._part.compiled.fields})), 1)
         rows: list[_Row] = []
-        tested, size = 0, max(100, 2 * limit)
-        while len(rows) < limit:
-            if tested >= self.PATIENCE:
-                exact = await Compiler(self._access, self._registry, exact=True).compile(self._part.type, self._part.condition)
-                return rows + await self._read(exact.filter, place, limit - len(rows), projection)
-            candidates = await self._read(compiled.filter, place, size, projection)
-            kept = {id(one) for one in await compiled.keep(self._access, [row.document for row in candidates])}
+        tested, size = 0, max(self.STEP, 2 * limit)
+        while tested < self.PATIENCE:
+            candidates = await self._read(self._part.compiled.filter, place, size, keys)
+            kept = {id(one) for one in await self._part.compiled.keep(self._access, [row.document for row in candidates])}
             rows += [row for row in candidates if id(row.document) in kept]
-            if len(candidates) < size:
-                break
+            if len(rows) >= limit or len(candidates) < size:
+                return await self._whole(rows[:limit], projection)
             place = candidates[-1].place
-            tested += size
-            size = min(2 * size, 2000)
-        return rows[:limit]
+            tested, size = tested + size, 2 * size
+        exact = await self._exact()
+        rest = await self._read(exact.filter, place, limit - len(rows), projection)
+        return [*await self._whole(rows, projection), *rest]
 
-    async def count(self, limit_ms: int = 0) -> int | None:
-        """Return how many rows there are; None if it could not be counted in that time (0: the time of the search)."""
+    async def _whole(self, rows: Sequence[_Row], projection: dict[str, Any]) -> list[_Row]:
+        """Return the rows with all that is wanted of their documents; those deleted meanwhile are left out."""
+        keys = {"_id": {"$in": [f"{self._access.repo.tenant}/{row.place.id}" for row in rows]}}
+        with self._access.in_time():
+            documents = await self._access.find(self._part.type, keys, projection).to_list() if rows else []
+        found = {document["i"]: document for document in documents}
+        return [replace(row, document=found[row.place.id]) for row in rows if row.place.id in found]
+
+    async def _exact(self) -> Compiled:
+        return await Compiler(self._access, self._registry, exact=True).compile(self._part.type, self._part.condition)
+
+    async def count(self, *, limit: int = 0, limit_ms: int = 0) -> int | None:
+        """Return how many rows there are; None where they are more than `limit` or took longer (0: no such bound)."""
         compiled = self._part.compiled
         if compiled.joins:
-            if limit_ms:
+            if limit:
                 return None
-            compiled = await Compiler(self._access, self._registry, exact=True).compile(self._part.type, self._part.condition)
-        return await self._access.count(self._part.type, compiled.filter, limit_ms)
+            compiled = await self._exact()
+        return await self._access.count(self._part.type, compiled.filter, limit=limit, limit_ms=limit_ms)
 
     async def estimate(self) -> int:
         """Return about how many rows there are, by a sample."""
@@ -234,8 +243,7 @@ class _Runner:
 
     def _fields(self) -> set[str]:
         """Return the index fields that rows must bring along."""
-        found = {_stored(key.field) for part in self._parts for key in part.order.keys}
-        return found | {one for part in self._parts for one in part.compiled.fields}
+        return {field for part in self._parts for field in stored_fields(part.order)}
 
     async def _merged(self, place: Cursor | None, limit: int, projection: dict[str, Any], *, backward: bool) -> list[_Row]:
         types = self._types[::-1] if backward != self._parts_descend() else self._types
@@ -302,11 +310,11 @@ class _Runner:
         if not wanted and (self._access.repo.session is not None or place is not None):
             # In a transaction a count that runs out of time would abort it; a later page would count in vain again.
             return None
-        limit_ms = 0 if wanted == "accurate" else self._access.settings.count_timeout_ms
+        bounds = {} if wanted == "accurate" else {"limit": COUNTED, "limit_ms": self._access.settings.count_timeout_ms}
         total = 0
         for part in self._parts:
             scan = self._scans[part.type]
-            number = await scan.count(limit_ms)
+            number = await scan.count(**bounds)
             if number is None:
                 if wanted != "estimate":
                     return None

@@ -151,6 +151,15 @@ def is_positional(field: str) -> bool:
     return any(part.isdigit() for part in field.split("."))
 
 
+def stored_fields(order: Order) -> set[str]:
+    """Return the fields of the keys, without positions in arrays, which a projection can not name."""
+    found = set()
+    for key in order.keys:
+        parts = key.field.split(".")
+        found.add(".".join(parts[: next((place for place, part in enumerate(parts) if part.isdigit()), len(parts))]))
+    return found
+
+
 def missing_flag(field: str) -> str:
     """Return the name of the computed field that tells whether a field is absent."""
     return "_missing_" + field.replace(".", "_")

@@ -28,6 +28,7 @@ GUARD_SECONDS = 3600
 NAMESPACE_EXISTS = 48
 
 CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDING)], name="changed")
+DELETED = IndexModel([("t", ASCENDING)], name="deleted", partialFilterExpression={"d": True})
 HISTORY_CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDING), ("v", ASCENDING)], name="changed")
 
 
@@ -86,7 +87,7 @@ class Database:
         """Make the collections of a resource type and their indexes, unless this process has done so."""
         if type_ in self._prepared:
             return
-        await self.collection(type_).create_indexes([CHANGED, *self._index_models(type_)])
+        await self.collection(type_).create_indexes([CHANGED, DELETED, *self._index_models(type_)])
         await self.collection(type_ + HISTORY).create_indexes([HISTORY_CHANGED])
         self._prepared.add(type_)
 
