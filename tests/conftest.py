@@ -78,7 +78,12 @@ def tenant() -> str:
 
 @pytest.fixture
 def settings(tenant: str, mongodb_uri: str) -> Settings:
-    """Settings as they are by default, for this test's tenant; neither `.env` nor the environment is read."""
+    """Settings as they are by default, for this test's tenant."""
+    return default_settings(tenant, mongodb_uri)
+
+
+def default_settings(tenant: str, mongodb_uri: str) -> Settings:
+    """Return settings as they are by default; neither `.env` nor the environment is read."""
     values = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
     values |= {"default_tenant": tenant, "mongodb_uri": mongodb_uri, "mongodb_database": _DATABASE}
     return Settings(_env_file=None, **values)
