@@ -3,7 +3,7 @@
 https://hl7.org/fhir/R4/operationoutcome.html
 
 Every refusal in this server is a `FhirError`, raised through one of the named constructors below and translated to
-HTTP in one place (`fhir_server.web.errors`).
+HTTP in one place (`fhir_server.web.render`).
 """
 
 import re

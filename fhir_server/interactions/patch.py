@@ -32,19 +32,19 @@ async def plan_patch(ctx: Context, call: Call, current: Version) -> Write:
     check_if_match(ctx, call, current)
     if current.resource is None:
         raise AssertionError
-    resource = patched(current.resource, call.resource)
+    resource = patched(current.resource, call.resource, ctx.settings.max_depth)
     if resource.get("resourceType") != call.type or resource.get("id") != call.id:
         raise unprocessable("A patch may change neither `resourceType` nor `id`.", f"{call.type}.id")
     check_valid(ctx, resource)
     return await planned(ctx, resource, id_=call.id, method="PATCH", previous=current)
 
 
-def patched(resource: Resource, body: object) -> Resource:
+def patched(resource: Resource, body: object, max_depth: int = 64) -> Resource:
     """Return the resource with a JSON Patch (an array) or a FHIRPath Patch (Parameters) applied."""
     if isinstance(body, list):
-        result = json_patch(resource, body)
+        result = json_patch(resource, body, max_depth=max_depth)
     elif isinstance(body, dict) and body.get("resourceType") == "Parameters":
-        result = fhirpath_patch(resource, body)
+        result = fhirpath_patch(resource, body, max_depth=max_depth)
     else:
         raise bad_request("A patch is a JSON array of operations (JSON Patch) or a Parameters resource (FHIRPath Patch).")
     if not isinstance(result, dict):
