@@ -17,7 +17,7 @@ from typing import Final
 from fhir_server.config import Settings
 from fhir_server.store.embedded import end_with_parent
 from fhir_server.web import logs
-from fhir_server.web.process import CHANNEL_VARIABLE, CONNECTION, GRACE_SECONDS, READY, SETTINGS_VARIABLE
+from fhir_server.web.handover import CHANNEL_VARIABLE, CONNECTION, GRACE_SECONDS, READY, SETTINGS_VARIABLE
 
 METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 POLL_SECONDS: Final = 0.1
@@ -133,8 +133,8 @@ class Workers:
         self._turn = 0
         self._logger = logs.get_logger()
 
-    async def run(self, stop: asyncio.Event) -> None:
-        """Keep them running until `stop` is set, then end them in order."""
+    async def run(self, stop: asyncio.Event, prepared: asyncio.Event) -> None:
+        """Keep them running until `stop` is set, then end them in order; accept connections from when all is `prepared`."""
         loop = asyncio.get_running_loop()
         with tempfile.TemporaryDirectory(prefix="fhir-metrics-") as metrics:
             environment = {**os.environ, METRICS_VARIABLE: metrics, SETTINGS_VARIABLE: self._settings.model_dump_json()}
@@ -142,7 +142,7 @@ class Workers:
             try:
                 while not stop.is_set():
                     self._tend(environment, Path(metrics))
-                    if not listening and all(worker.ready for worker in self._workers):
+                    if not listening and prepared.is_set() and all(worker.ready for worker in self._workers):
                         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                         self._listener.setblocking(False)
                         self._listener.listen(BACKLOG)

@@ -89,7 +89,7 @@ def check_binary(binary: Path) -> str:
 
 
 class EmbeddedMongod:
-    """A `mongod` on `data_dir`, from `start()` to `stop()`; a context manager does both."""
+    """A `mongod` on `data_dir`, from `start()` to `stop()`; as a context manager it launches, and stops in the end."""
 
     def __init__(self, data_dir: Path, *, cache_mb: int = 512, oplog_mb: int = 1024, journal_ms: int = 100) -> None:
         self.data_dir = data_dir.absolute()
@@ -124,12 +124,27 @@ class EmbeddedMongod:
             DataDirectoryInUseError: another process owns the directory.
             EmbeddedError: `mongod` does not start.
         """
+        self.launch()
+        return self.wait()
+
+    def launch(self) -> None:
+        """Do what `start()` does, but do not wait: other work can be done before `wait()`."""
         binary = find_mongod()
         self._own()
         try:
             _end_orphan(self._db_path)
             self.port = self._choose_port()
-            self._wait_until_primary(self._launch(binary))
+            self._launch(binary)
+        except BaseException:
+            self.stop()
+            raise
+
+    def wait(self) -> Self:
+        """Wait until the launched `mongod` takes writes."""
+        if self._process is None:
+            raise EmbeddedError("The embedded MongoDB was not launched.")
+        try:
+            self._wait_until_primary(self._process)
         except BaseException:
             self.stop()
             raise
@@ -172,7 +187,8 @@ class EmbeddedMongod:
             self._lock = None
 
     def __enter__(self) -> Self:
-        return self.start()
+        self.launch()
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop()
@@ -217,7 +233,7 @@ class EmbeddedMongod:
         record.write_text(str(port), encoding="ascii")
         return port
 
-    def _launch(self, binary: Path) -> "subprocess.Popen[bytes]":
+    def _launch(self, binary: Path) -> None:
         self.rotate_log()
         command = [
             str(binary),
@@ -237,7 +253,7 @@ class EmbeddedMongod:
             *self._options,
         ]
         with self._errors_path.open("wb") as errors:
-            process = subprocess.Popen(  # noqa: S603 -- our own binary
+            self._process = subprocess.Popen(  # noqa: S603 -- our own binary
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -246,8 +262,6 @@ class EmbeddedMongod:
                 start_new_session=True,
                 preexec_fn=end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 -- no threads at this time
             )
-        self._process = process
-        return process
 
     def _wait_until_primary(self, process: "subprocess.Popen[bytes]") -> None:
         deadline = time.monotonic() + START_SECONDS

@@ -1,0 +1,132 @@
+"""What runs while the server serves: workers, the watch over MongoDB, the announcement that it is ready."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Final
+
+import uvloop
+
+from fhir_server.config import Settings
+from fhir_server.store.embedded import EmbeddedMongod
+from fhir_server.web import logs
+from fhir_server.web.handover import stop_on_signals
+from fhir_server.workers import Workers
+
+WATCH_SECONDS: Final = 0.2
+ROTATE_SECONDS: Final = 60.0
+STEADY_SECONDS: Final = 10.0
+LONGEST_PAUSE: Final = 5.0
+
+GetReady = Callable[[], Coroutine[None, None, None]]
+Prepare = Callable[[Settings], Awaitable[None]]
+
+
+def run(settings: Settings, listener: socket.socket, mongod: EmbeddedMongod | None, prepare: Prepare | None) -> None:
+    """Serve on `listener` until SIGTERM or SIGINT; `prepare` is awaited first."""
+    logs.configure(settings)
+    uvloop.run(serve(settings, listener, mongod, prepare))
+
+
+async def serve(settings: Settings, listener: socket.socket, mongod: EmbeddedMongod | None, prepare: Prepare | None) -> None:
+    """Serve until a signal comes."""
+    stop = stop_on_signals()
+    if not settings.allow_unauthenticated:
+        logs.get_logger().info("no authentication is configured: listening on loopback only", host=settings.host)
+    tasks: list[asyncio.Task[None]] = []
+    prepared = asyncio.Event()
+
+    async def get_ready() -> None:
+        if mongod is not None:
+            await asyncio.to_thread(mongod.wait)
+            tasks.append(asyncio.create_task(_watch(mongod)))
+        if prepare is not None:
+            await prepare(settings)
+        prepared.set()
+        tasks.append(asyncio.create_task(_announce(settings)))
+
+    try:
+        await (_serve_alone if settings.workers == 1 else _serve_by_workers)(settings, listener, stop, prepared, get_ready)
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+async def _serve_alone(
+    settings: Settings, listener: socket.socket, stop: asyncio.Event, _prepared: asyncio.Event, get_ready: GetReady
+) -> None:
+    # Imported here, since the parent of workers needs no application, and by now, since MongoDB takes its time to start.
+    from fhir_server.web.process import serve as serve_here  # noqa: PLC0415
+
+    if await _unless(stop, get_ready()):
+        await serve_here(settings, listener, stop)
+
+
+async def _serve_by_workers(
+    settings: Settings, listener: socket.socket, stop: asyncio.Event, prepared: asyncio.Event, get_ready: GetReady
+) -> None:
+    """The workers start at once and listen when MongoDB is ready."""
+    working = asyncio.create_task(Workers(settings, listener).run(stop, prepared))
+    try:
+        await _unless(stop, get_ready())
+    except BaseException:
+        stop.set()
+        await working
+        raise
+    await working
+
+
+async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
+    """Await the work; False when the server was asked to stop before it ended."""
+    working = asyncio.ensure_future(work)
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)
+    if working.done():
+        stopping.cancel()
+        working.result()
+        return True
+    working.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await working
+    return False
+
+
+async def _watch(mongod: EmbeddedMongod) -> None:
+    """Start `mongod` again when it has ended, and keep its log small."""
+    logger = logs.get_logger()
+    rotated = started = time.monotonic()
+    pause = 0.0
+    while True:
+        await asyncio.sleep(WATCH_SECONDS + pause)
+        now = time.monotonic()
+        if mongod.pid == 0:
+            pause = 0.0 if now - started > STEADY_SECONDS else min(LONGEST_PAUSE, pause * 2 or WATCH_SECONDS)
+            started = now
+            logger.error("the embedded MongoDB has ended and is started again", reason=mongod.reason())
+            mongod.restart_if_dead()
+        if now - rotated > ROTATE_SECONDS:
+            rotated = now
+            mongod.rotate_log()
+
+
+async def _announce(settings: Settings) -> None:
+    """Print the one line that standard output is for, as soon as the server answers."""
+    while not await _answers(settings.host, settings.port):  # noqa: ASYNC110 -- it may be another process that begins to answer
+        await asyncio.sleep(0.02)
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    print(f"Ready: {settings.base_url or f'http://{host}:{settings.port}/fhir'}", flush=True)  # noqa: T201 -- its purpose
+
+
+async def _answers(host: str, port: int) -> bool:
+    try:
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                return b" 200 " in await reader.readline()
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return False
