@@ -101,7 +101,7 @@ class Access:
         wanted = all_of([filter_, segment.filter])
         with self.in_time():
             if not segment.computed:
-                return await self.find(type_, wanted, projection, sort=segment.sort, limit=limit).to_list()
+                return await self.find(type_, wanted, projection, sort=segment.sort, limit=limit).batch_size(limit).to_list()
             cursor = await self.aggregate(type_, sorted_pipeline(self.scope(wanted), segment, projection, limit))
             return await cursor.to_list()
 

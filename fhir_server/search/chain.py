@@ -2,29 +2,51 @@
 
 https://hl7.org/fhir/R4/search.html#chaining, https://hl7.org/fhir/R4/search.html#has
 
-Where few resources stand at the other end, their ids become a `$in`. Where they are many, a semi-join tests the
-candidates of a page instead, a batch at a time, so that no list of ids grows with the data
-(docs/decisions/0008-chains.md has the measurements).
+Such a condition is a semi-join, and there are two ways to run it. Where few resources stand at the other end, `resolve`
+lists them, and their ids become a `$in`. Where they are many, `keep` tests the candidates of a page instead, a batch at a
+time, so that no list of ids grows with the data (docs/decisions/0008-chains.md has the measurements).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from fhir_server.search.access import Access, Document
+from fhir_server.fhir.outcome import FhirError, too_costly
+from fhir_server.search.access import NOTHING, Access, Document
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, all_of, value_at
 from fhir_server.search.types import reference
 
 FEW = 500
-"""So many ids are put into a `$in` at once."""
-WORK = 4 * FEW
-"""So many documents are read in search of few ids before it is left."""
+"""So many ids are put into a `$in` without hesitation."""
+WORK = 2
+"""So many documents are read for each of them, in search of few distinct ids, before it is left."""
 BATCH = 500
 
 
-class SemiJoin(Protocol):
-    """A test of documents that needs other documents."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How far the other end of a reference is listed."""
+
+    ids: int
+    exact: bool = False
+    """Whether it is an error if there are more; else a semi-join is left."""
+
+    def exceeded(self, ids: int, documents: int) -> bool:
+        """Tell whether so many ids, found in so many documents, are too many."""
+        return ids > self.ids or (not self.exact and documents > WORK * self.ids)
+
+    def error(self, code: str) -> FhirError:
+        """403: more would have to be listed than the settings allow."""
+        return too_costly(
+            f"The chain by {code!r} leads through more than {self.ids} resources, which can neither be listed nor, in this place,"
+            " be tested one by one. Narrow its last condition.",
+            status=403,
+        )
+
+
+class Join(Protocol):
+    """A condition on documents that needs other documents."""
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -35,53 +57,95 @@ class SemiJoin(Protocol):
         """Return those documents for which the condition holds, in their order."""
         ...
 
+    async def resolve(self, access: Access, bounds: Bounds) -> "Compiled":
+        """Return the same condition as a filter where it can be listed within the bounds.
+
+        Raises:
+            FhirError: 403 `too-costly` where it can not, and the bounds are exact.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A condition on the resources of one type: a filter, and tests of what it lets through."""
+    """A condition on the resources of one type: a filter, and joins with other resources."""
 
     filter: Filter
-    joins: tuple[SemiJoin, ...] = ()
+    joins: tuple[Join, ...] = ()
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The fields that the tests need."""
+        """The fields that the joins need."""
         return tuple(field for join in self.joins for field in join.fields)
 
     async def keep(self, access: Access, documents: Sequence[Document]) -> list[Document]:
-        """Return those documents that pass all tests."""
+        """Return those documents, which match the filter, for which all joins hold too."""
         kept = list(documents)
         for join in self.joins:
             kept = await join.keep(access, kept) if kept else kept
         return kept
 
+    async def resolve(self, access: Access, bounds: Bounds) -> "Compiled":
+        """Return the same condition with as many joins as possible turned into filters."""
+        if not self.joins:
+            return self
+        return together([Compiled(self.filter), *[await join.resolve(access, bounds) for join in self.joins]])
+
+
+def together(parts: Sequence[Compiled]) -> Compiled:
+    """Return what finds the resources for which all parts hold."""
+    return Compiled(_merged([part.filter for part in parts]), tuple(join for part in parts for join in part.joins))
+
+
+def _merged(filters: Sequence[Filter]) -> Filter:
+    """Return the conjunction; flat as long as no field stands twice, which is cheaper for MongoDB to plan."""
+    flat: Filter = {}
+    for part in filters:
+        if flat.keys() & part.keys():
+            return all_of(filters)
+        flat |= part
+    return flat
+
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The reference in `field` leads to a resource of one of the branches."""
+    """The reference of `parameter` leads to a resource of one of the branches."""
 
-    field: str
+    parameter: SearchParameter
     branches: tuple[tuple[str, Compiled], ...]
 
     @property
     def fields(self) -> tuple[str, ...]:
         """The reference."""
-        return (self.field,)
+        return (self.parameter.field,)
 
     async def keep(self, access: Access, documents: Sequence[Document]) -> list[Document]:
         """Return those documents whose reference leads to what is asked for."""
-        referred = [references(document, self.field) for document in documents]
+        referred = [references(document, self.parameter.field) for document in documents]
         wanted = {text for one in referred for text in one}
         found: set[str] = set()
         for type_, compiled in self.branches:
             ids = [text[len(type_) + 1 :] for text in wanted if text.startswith(type_ + "/")]
-            found.update(f"{type_}/{id_}" for id_ in await passing_ids(access, type_, compiled, ids))
+            found.update(f"{type_}/{id_}" for id_ in await _passing_ids(access, type_, compiled, ids))
         return [document for document, one in zip(documents, referred, strict=True) if not found.isdisjoint(one)]
+
+    async def resolve(self, access: Access, bounds: Bounds) -> Compiled:
+        """List what stands at the other end."""
+        branches = [(type_, await compiled.resolve(access, bounds)) for type_, compiled in self.branches]
+        found: list[str] = []
+        for type_, compiled in branches:
+            ids = await _collect_ids(access, type_, compiled, bounds)
+            if ids is None:
+                if bounds.exact:
+                    raise bounds.error(self.parameter.code)
+                return Compiled({}, (Forward(self.parameter, tuple(branches)),))
+            found += [f"{type_}/{id_}" for id_ in ids]
+        return Compiled(reference.among(self.parameter.field, sorted(found), self.parameter) if found else NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
 class Backward:
-    """A resource of type `source`, for which `compiled` holds, refers to this one by `parameter`."""
+    """A resource of type `source`, for which `compiled` holds, refers to this one, of `type`, by `parameter`."""
 
     type: str
     source: str
@@ -96,20 +160,31 @@ class Backward:
     async def keep(self, access: Access, documents: Sequence[Document]) -> list[Document]:
         """Return those documents that are referred to."""
         wanted = {f"{self.type}/{document['i']}" for document in documents}
-        filter_ = all_of([reference.among(self.parameter.field, sorted(wanted), self.parameter), self.compiled.filter])
-        if not self.compiled.joins:
-            found = set(await access.distinct(self.source, self.parameter.field, filter_)) & wanted
+        among = reference.among(self.parameter.field, sorted(wanted), self.parameter)
+        compiled = Compiled(all_of([among, self.compiled.filter]), self.compiled.joins)
+        if compiled.joins:
+            found = await self._referred(access, compiled, wanted)
         else:
-            found = await self._referred(access, filter_, wanted)
+            found = set(await access.distinct(self.source, self.parameter.field, compiled.filter))
         return [document for document in documents if f"{self.type}/{document['i']}" in found]
 
-    async def _referred(self, access: Access, filter_: Filter, wanted: set[str]) -> set[str]:
+    async def _referred(self, access: Access, compiled: Compiled, wanted: set[str]) -> set[str]:
         found: set[str] = set()
-        async for batch in passing(access, self.source, Compiled(filter_, self.compiled.joins), (self.parameter.field,)):
+        async for batch in _passing(access, self.source, compiled, (self.parameter.field,)):
             found.update(text for document in batch for text in references(document, self.parameter.field))
             if wanted <= found:
                 break
-        return found & wanted
+        return found
+
+    async def resolve(self, access: Access, bounds: Bounds) -> Compiled:
+        """List what is referred to."""
+        compiled = await self.compiled.resolve(access, bounds)
+        ids = await _collect_references(access, self.source, self.parameter, compiled, self.type, bounds)
+        if ids is not None:
+            return Compiled({"_id": {"$in": sorted(f"{access.repo.tenant}/{id_}" for id_ in ids)}})
+        if bounds.exact:
+            raise bounds.error(self.parameter.code)
+        return Compiled({}, (Backward(self.type, self.source, self.parameter, compiled),))
 
 
 def references(document: Document, field: str) -> list[str]:
@@ -120,52 +195,58 @@ def references(document: Document, field: str) -> list[str]:
     return [value] if isinstance(value, str) else []
 
 
-async def passing(access: Access, type_: str, compiled: Compiled, fields: Iterable[str] = ()) -> Any:
+async def _passing(
+    access: Access, type_: str, compiled: Compiled, fields: Iterable[str] = (), *, size: int = BATCH
+) -> AsyncIterator[list[Document]]:
     """Yield, a batch at a time, the documents of a type that fulfil a condition, in no order."""
     projection = dict.fromkeys(("i", *fields, *compiled.fields), 1)
     with access.in_time():
-        cursor = access.find(type_, compiled.filter, projection).batch_size(BATCH)
-        while batch := await cursor.to_list(BATCH):
+        cursor = access.find(type_, compiled.filter, projection).batch_size(size)
+        while batch := await cursor.to_list(size):
             yield await compiled.keep(access, batch)
 
 
-async def passing_ids(access: Access, type_: str, compiled: Compiled, ids: Sequence[str]) -> list[str]:
+async def _passing_ids(access: Access, type_: str, compiled: Compiled, ids: Sequence[str]) -> list[str]:
     """Return those ids whose resources fulfil a condition."""
     if not ids:
         return []
     keys = {"_id": {"$in": sorted(f"{access.repo.tenant}/{id_}" for id_ in ids)}}
     found: list[str] = []
-    async for batch in passing(access, type_, Compiled(all_of([keys, compiled.filter]), compiled.joins)):
+    async for batch in _passing(access, type_, Compiled(all_of([keys, compiled.filter]), compiled.joins)):
         found.extend(document["i"] for document in batch)
     return found
 
 
-async def collect_ids(access: Access, type_: str, compiled: Compiled, limit: int, work: int) -> list[str] | None:
-    """Return the ids of the resources that fulfil a condition; None if they are more than `limit` or take more `work`."""
-    found: list[str] = []
+async def _collect_ids(access: Access, type_: str, compiled: Compiled, bounds: Bounds) -> list[str] | None:
+    """Return the ids of the resources that fulfil a condition; None if they are too many."""
     if not compiled.joins:
         with access.in_time():
-            keys = await access.find(type_, compiled.filter, {"_id": 1}, limit=limit + 1).to_list()
+            # The key alone can be read from an index.
+            keys = (
+                await access.find(type_, compiled.filter, {"_id": 1}, limit=bounds.ids + 1).batch_size(bounds.ids + 1).to_list()
+            )
         start = len(access.repo.tenant) + 1
-        return [key["_id"][start:] for key in keys] if len(keys) <= limit else None
-    async for batch in passing(access, type_, compiled):
+        return None if bounds.exceeded(len(keys), 0) else [key["_id"][start:] for key in keys]
+    found: list[str] = []
+    seen = 0
+    async for batch in _passing(access, type_, compiled):
         found.extend(document["i"] for document in batch)
-        work -= BATCH
-        if len(found) > limit or work < 0:
+        seen += BATCH
+        if bounds.exceeded(len(found), seen):
             return None
     return found
 
 
-async def collect_references(
-    access: Access, source: str, parameter: SearchParameter, compiled: Compiled, type_: str, limit: int, work: int
+async def _collect_references(
+    access: Access, source: str, parameter: SearchParameter, compiled: Compiled, type_: str, bounds: Bounds
 ) -> list[str] | None:
-    """Return the distinct ids of `type_` that resources of `source` refer to in `field`; None as in `collect_ids`."""
+    """Return the distinct ids of `type_` that such resources of `source` refer to; None if they are too many."""
     found: set[str] = set()
-    prefix = type_ + "/"
-    present = all_of([compiled.filter, {parameter.field: {"$ne": None}}])
-    async for batch in passing(access, source, Compiled(present, compiled.joins), (parameter.field,)):
+    seen, prefix = 0, type_ + "/"
+    present = Compiled(all_of([compiled.filter, {parameter.field: {"$ne": None}}]), compiled.joins)
+    async for batch in _passing(access, source, present, (parameter.field,)):
         found.update(one for document in batch for one in references(document, parameter.field) if one.startswith(prefix))
-        work -= BATCH
-        if len(found) > limit or work < 0:
+        seen += BATCH
+        if bounds.exceeded(len(found), seen):
             return None
     return [text[len(prefix) :] for text in found]

@@ -10,10 +10,10 @@ from typing import Any
 
 from fhir_server.exchange import Context, Params
 from fhir_server.fhir.outcome import Issue, bad_request
-from fhir_server.search import include, page
-from fhir_server.search.access import Access, Document, present_fields
-from fhir_server.search.chain import Compiled
-from fhir_server.search.compile import Compiler
+from fhir_server.search import chain, include, page
+from fhir_server.search.access import Access, Document, is_positive, present_fields
+from fhir_server.search.chain import Bounds, Compiled
+from fhir_server.search.compile import Compiler, exact_bounds
 from fhir_server.search.conditions import AllOf, InCompartment
 from fhir_server.search.explain import explain
 from fhir_server.search.include import project_fields
@@ -63,7 +63,6 @@ class _Part:
     type: str
     compiled: Compiled
     order: Order
-    condition: AllOf
 
 
 async def search(
@@ -100,7 +99,7 @@ async def find_matches(ctx: Context, type_: str, criteria: Params, limit: int = 
     query = parse_criteria(type_, criteria, registry, ctx.settings)
     access = Access(ctx)
     part = await _compiled(access, registry, query)
-    rows = await _Scan(access, registry, part).rows(None, limit, WHOLE)
+    rows = await _Scan(access, part).rows(None, limit, WHOLE)
     return [Version.from_document(type_, row.document) for row in rows]
 
 
@@ -115,34 +114,60 @@ def _narrowed(part: TypeQuery, condition: InCompartment) -> TypeQuery:
 
 async def _compiled(access: Access, registry: Registry, query: TypeQuery) -> _Part:
     compiled = await Compiler(access, registry).compile(query.type, query.condition)
-    return _Part(query.type, compiled, order_of(query.sort), query.condition)
+    return _Part(query.type, compiled, order_of(query.sort))
 
 
 class _Scan:
-    """Reads the rows of one type in their order, applying semi-joins."""
+    """Reads the rows of one type in their order.
 
-    PATIENCE = 1500
-    """So many candidates are tested before the ids of a chain are listed instead."""
+    Where chains are among the conditions: if the other conditions leave few candidates, these are tested. Else what
+    stands at the ends of the chains is listed, if that is little. Else candidates are tested in the order of the page
+    until it is full, or, where hits are rare among them, the chains are listed after all.
+    """
+
     STEP = 250
-    """So many are tested at once at first."""
+    """So many candidates are tested at once at first; so few are always tested."""
+    PATIENCE = 1500
+    """So many candidates are tested for a page."""
 
-    def __init__(self, access: Access, registry: Registry, part: _Part) -> None:
+    def __init__(self, access: Access, part: _Part) -> None:
         self._access = access
-        self._registry = registry
         self._part = part
         self._order = part.order
+        self._resolved: Compiled | None = None
 
     def backward(self) -> "_Scan":
         """Return the scan in the opposite order."""
-        return _Scan(self._access, self._registry, replace(self._part, order=self._part.order.reversed()))
+        return _Scan(self._access, replace(self._part, order=self._part.order.reversed()))
 
     async def rows(self, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[_Row]:
         """Return the first rows after a place; `place.id` is "" to include those with equal values."""
         if limit <= 0:
             return []
-        if not self._part.compiled.joins:
-            return await self._read(self._part.compiled.filter, place, limit, projection)
-        return await self._tested(place, limit, projection)
+        compiled = self._part.compiled
+        if compiled.joins and is_positive(compiled.filter):
+            candidates = await self._read(compiled.filter, place, self.STEP, self._keys())
+            if len(candidates) < self.STEP:
+                return await self._whole((await self._kept(candidates))[:limit], projection)
+        if compiled.joins:
+            compiled = await self._resolve()
+        if not compiled.joins:
+            return await self._read(compiled.filter, place, limit, projection)
+        return await self._tested(compiled, place, limit, projection)
+
+    async def _resolve(self) -> Compiled:
+        if self._resolved is None:
+            self._resolved = await self._part.compiled.resolve(self._access, Bounds(chain.FEW))
+        return self._resolved
+
+    def _keys(self) -> dict[str, Any]:
+        return dict.fromkeys(("i", *project_fields({*stored_fields(self._order), *self._part.compiled.fields})), 1)
+
+    async def _kept(self, rows: Sequence[_Row]) -> list[_Row]:
+        kept = {
+            id(one) for one in await (self._resolved or self._part.compiled).keep(self._access, [row.document for row in rows])
+        }
+        return [row for row in rows if id(row.document) in kept]
 
     async def _read(self, filter_: dict[str, Any], place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[_Row]:
         tie = self._order.tie_value(self._access.repo.tenant, place.id) if place else ""
@@ -158,22 +183,20 @@ class _Scan:
     def _row(self, document: Document) -> _Row:
         return _Row(self._part.type, document, Cursor(self._part.type, document["i"], self._order.values(document)))
 
-    async def _tested(self, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[_Row]:
-        """Test candidates in their order until there are enough; if they are rare among them, list the ids of the chain."""
-        keys = dict.fromkeys(("i", *project_fields({*stored_fields(self._order), *self._part.compiled.fields})), 1)
+    async def _tested(self, compiled: Compiled, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[_Row]:
         rows: list[_Row] = []
         tested, size = 0, max(self.STEP, 2 * limit)
-        while tested < self.PATIENCE:
-            candidates = await self._read(self._part.compiled.filter, place, size, keys)
-            kept = {id(one) for one in await self._part.compiled.keep(self._access, [row.document for row in candidates])}
-            rows += [row for row in candidates if id(row.document) in kept]
+        while True:
+            candidates = await self._read(compiled.filter, place, size, self._keys())
+            rows += await self._kept(candidates)
             if len(rows) >= limit or len(candidates) < size:
                 return await self._whole(rows[:limit], projection)
             place = candidates[-1].place
             tested, size = tested + size, 2 * size
-        exact = await self._exact()
-        rest = await self._read(exact.filter, place, limit - len(rows), projection)
-        return [*await self._whole(rows, projection), *rest]
+            if tested * limit > self.PATIENCE * len(rows):
+                break
+        exact = await compiled.resolve(self._access, exact_bounds(self._access))
+        return [*await self._whole(rows, projection), *await self._read(exact.filter, place, limit - len(rows), projection)]
 
     async def _whole(self, rows: Sequence[_Row], projection: dict[str, Any]) -> list[_Row]:
         """Return the rows with all that is wanted of their documents; those deleted meanwhile are left out."""
@@ -183,16 +206,15 @@ class _Scan:
         found = {document["i"]: document for document in documents}
         return [replace(row, document=found[row.place.id]) for row in rows if row.place.id in found]
 
-    async def _exact(self) -> Compiled:
-        return await Compiler(self._access, self._registry, exact=True).compile(self._part.type, self._part.condition)
-
     async def count(self, *, limit: int = 0, limit_ms: int = 0) -> int | None:
         """Return how many rows there are; None where they are more than `limit` or took longer (0: no such bound)."""
         compiled = self._part.compiled
         if compiled.joins:
+            compiled = await self._resolve()
+        if compiled.joins:
             if limit:
                 return None
-            compiled = await self._exact()
+            compiled = await compiled.resolve(self._access, exact_bounds(self._access))
         return await self._access.count(self._part.type, compiled.filter, limit=limit, limit_ms=limit_ms)
 
     async def estimate(self) -> int:
@@ -217,7 +239,7 @@ class _Runner:
         query, results = self._query, self._query.results
         place = await page.unseal(self._access.repo, results.cursor, self._bound_to) if results.cursor else None
         self._parts = [await _compiled(self._access, self._registry, part) for part in query.parts]
-        self._scans = {part.type: _Scan(self._access, self._registry, part) for part in self._parts}
+        self._scans = {part.type: _Scan(self._access, part) for part in self._parts}
         answer = SearchResult(understood=query.understood, results=results, issues=query.issues)
         if results.explain:
             answer = replace(answer, issues=(*answer.issues, *await self._explanation()))
