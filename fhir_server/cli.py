@@ -138,6 +138,7 @@ def load(
 
     Exit codes: 0 all is stored, 1 some is not (the report says what and why), 2 refused, 4 MongoDB does not start.
     """
+    from fhir_server.fhir.outcome import FhirError  # noqa: PLC0415
     from fhir_server.loading.http import HttpTarget  # noqa: PLC0415
     from fhir_server.loading.journal import Journal  # noqa: PLC0415
     from fhir_server.loading.sources import find_files  # noqa: PLC0415
@@ -151,11 +152,14 @@ def load(
     where = (
         base or f"{settings.mongodb_uri or settings.data_dir.absolute()} {settings.mongodb_database} {settings.default_tenant}"
     )
-    with Journal(journal or settings.data_dir / "load.journal", where, again=again) as remembered:
-        if target is not None:
-            done = asyncio.run(_load_files(files, target.send, remembered, jobs))
-        else:
-            done = _with_mongodb(settings, lambda found: _load_into_engine(found, files, remembered, jobs))
+    try:
+        with Journal(journal or settings.data_dir / "load.journal", where, again=again) as remembered:
+            if target is not None:
+                done = asyncio.run(_load_files(files, target.send, remembered, jobs))
+            else:
+                done = _with_mongodb(settings, lambda found: _load_into_engine(found, files, remembered, jobs))
+    except FhirError as error:
+        raise _ended(f"{error} The same command goes on where this one stopped.", FAILED) from None
     show_report(done, report)
     raise typer.Exit(FAILED if done.failures else 0)
 

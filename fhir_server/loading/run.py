@@ -12,6 +12,7 @@ from fhir_server.loading.journal import Journal, fingerprint
 from fhir_server.loading.sources import Item, read_items
 
 CHUNK_ENTRIES: Final = 100
+BUSY: Final = frozenset({429, 503})
 BUSY_ATTEMPTS: Final = 60
 BUSY_SECONDS: Final = 1.0
 
@@ -46,7 +47,11 @@ async def load(
     jobs: int = 4,
     progress: Callable[[Path, int, Report], None] = lambda _file, _read, _report: None,
 ) -> Report:
-    """Store what the files hold, `jobs` chunks at a time; `progress` is told the file and how much of it is read."""
+    """Store what the files hold, `jobs` chunks at a time; `progress` is told the file and how much of it is read.
+
+    Raises:
+        FhirError: 429 or 503, when the server stays busy or away for a minute; what was stored stands in the journal.
+    """
     report = Report()
     loader = _Loader(send, journal, report)
     running: set[asyncio.Task[None]] = set()
@@ -109,6 +114,8 @@ class _Loader:
         try:
             answer = await self._sent(_bundle(chunk))
         except FhirError as error:
+            if error.status in BUSY:
+                raise
             if len(chunk) == 1:
                 self._report.failures.append(Failure(chunk[0].place, str(error)))
                 return
@@ -124,7 +131,7 @@ class _Loader:
             try:
                 return await self._send(bundle)
             except FhirError as error:
-                if error.status not in (429, 503):
+                if error.status not in BUSY:
                     raise
                 last = error
             await asyncio.sleep(BUSY_SECONDS)
