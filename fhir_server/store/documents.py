@@ -4,8 +4,9 @@ from datetime import UTC
 from decimal import Decimal
 from typing import Any
 
-from bson.codec_options import CodecOptions, TypeCodec, TypeRegistry
+from bson.codec_options import CodecOptions, TypeCodec, TypeDecoder, TypeRegistry
 from bson.decimal128 import Decimal128
+from bson.int64 import Int64
 
 
 class DecimalCodec(TypeCodec):
@@ -23,4 +24,16 @@ class DecimalCodec(TypeCodec):
         return value.to_decimal()
 
 
-CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(type_registry=TypeRegistry([DecimalCodec()]), tz_aware=True, tzinfo=UTC)
+class LongDecoder(TypeDecoder):
+    """Numbers beyond 32 bits are plain `int`s in Python too, as those that a client sent."""
+
+    bson_type = Int64
+
+    def transform_bson(self, value: Int64) -> int:
+        """Return the Python form."""
+        return int(value)
+
+
+CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
+    type_registry=TypeRegistry([DecimalCodec(), LongDecoder()]), tz_aware=True, tzinfo=UTC
+)
