@@ -19,8 +19,6 @@ from fhir_server.search.types import reference
 
 FEW = 500
 """So many ids are put into a `$in` without hesitation."""
-WORK = 2
-"""So many documents are read for each of them, in search of few distinct ids, before it is left."""
 BATCH = 500
 
 
@@ -31,10 +29,6 @@ class Bounds:
     ids: int
     exact: bool = False
     """Whether it is an error if there are more; else a semi-join is left."""
-
-    def exceeded(self, ids: int, documents: int) -> bool:
-        """Tell whether so many ids, found in so many documents, are too many."""
-        return ids > self.ids or (not self.exact and documents > WORK * self.ids)
 
     def error(self, code: str) -> FhirError:
         """403: more would have to be listed than the settings allow."""
@@ -196,13 +190,16 @@ def references(document: Document, field: str) -> list[str]:
 
 
 async def _passing(
-    access: Access, type_: str, compiled: Compiled, fields: Iterable[str] = (), *, size: int = BATCH
+    access: Access, type_: str, compiled: Compiled, fields: Iterable[str] = (), *, limit: int = 0
 ) -> AsyncIterator[list[Document]]:
-    """Yield, a batch at a time, the documents of a type that fulfil a condition, in no order."""
+    """Yield, a batch at a time, the documents of a type that fulfil a condition, in no order.
+
+    With a `limit` so many documents are read at most, of which some may not pass.
+    """
     projection = dict.fromkeys(("i", *fields, *compiled.fields), 1)
     with access.in_time():
-        cursor = access.find(type_, compiled.filter, projection).batch_size(size)
-        while batch := await cursor.to_list(size):
+        cursor = access.find(type_, compiled.filter, projection, limit=limit).batch_size(limit or BATCH)
+        while batch := await cursor.to_list(limit or BATCH):
             yield await compiled.keep(access, batch)
 
 
@@ -226,13 +223,13 @@ async def _collect_ids(access: Access, type_: str, compiled: Compiled, bounds: B
                 await access.find(type_, compiled.filter, {"_id": 1}, limit=bounds.ids + 1).batch_size(bounds.ids + 1).to_list()
             )
         start = len(access.repo.tenant) + 1
-        return None if bounds.exceeded(len(keys), 0) else [key["_id"][start:] for key in keys]
+        return [key["_id"][start:] for key in keys] if len(keys) <= bounds.ids else None
     found: list[str] = []
-    seen = 0
-    async for batch in _passing(access, type_, compiled):
+    async for batch in _bounded(access, type_, compiled, (), bounds):
+        if batch is None:
+            return None
         found.extend(document["i"] for document in batch)
-        seen += BATCH
-        if bounds.exceeded(len(found), seen):
+        if len(found) > bounds.ids:
             return None
     return found
 
@@ -242,11 +239,25 @@ async def _collect_references(
 ) -> list[str] | None:
     """Return the distinct ids of `type_` that such resources of `source` refer to; None if they are too many."""
     found: set[str] = set()
-    seen, prefix = 0, type_ + "/"
+    prefix = type_ + "/"
     present = Compiled(all_of([compiled.filter, {parameter.field: {"$ne": None}}]), compiled.joins)
-    async for batch in _passing(access, source, present, (parameter.field,)):
+    async for batch in _bounded(access, source, present, (parameter.field,), bounds):
+        if batch is None:
+            return None
         found.update(one for document in batch for one in references(document, parameter.field) if one.startswith(prefix))
-        seen += BATCH
-        if bounds.exceeded(len(found), seen):
+        if len(found) > bounds.ids:
             return None
     return [text[len(prefix) :] for text in found]
+
+
+async def _bounded(
+    access: Access, type_: str, compiled: Compiled, fields: Iterable[str], bounds: Bounds
+) -> AsyncIterator[list[Document] | None]:
+    """Yield what passes; then None where, short of exactness, more would have to be read than is worth it."""
+    limit = 0 if bounds.exact else bounds.ids + 1
+    whole = Compiled(compiled.filter)
+    async for batch in _passing(access, type_, whole, (*fields, *compiled.fields), limit=limit):
+        if limit and len(batch) == limit:
+            yield None
+            return
+        yield await compiled.keep(access, batch)

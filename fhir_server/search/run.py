@@ -145,15 +145,21 @@ class _Scan:
         if limit <= 0:
             return []
         compiled = self._part.compiled
+        candidates = None
         if compiled.joins and is_positive(compiled.filter):
-            candidates = await self._read(compiled.filter, place, self.STEP, self._keys())
-            if len(candidates) < self.STEP:
+            candidates = await self._read(compiled.filter, place, self._step(limit), self._keys())
+            if len(candidates) < self._step(limit):
                 return await self._whole((await self._kept(candidates))[:limit], projection)
         if compiled.joins:
             compiled = await self._resolve()
         if not compiled.joins:
             return await self._read(compiled.filter, place, limit, projection)
-        return await self._tested(compiled, place, limit, projection)
+        # What was listed meanwhile is in the filter now, which these candidates have not seen.
+        reusable = candidates if len(compiled.joins) == len(self._part.compiled.joins) else None
+        return await self._tested(compiled, place, limit, projection, reusable)
+
+    def _step(self, limit: int) -> int:
+        return max(self.STEP, 2 * limit)
 
     async def _resolve(self) -> Compiled:
         if self._resolved is None:
@@ -183,11 +189,14 @@ class _Scan:
     def _row(self, document: Document) -> _Row:
         return _Row(self._part.type, document, Cursor(self._part.type, document["i"], self._order.values(document)))
 
-    async def _tested(self, compiled: Compiled, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[_Row]:
+    async def _tested(
+        self, compiled: Compiled, place: Cursor | None, limit: int, projection: dict[str, Any], first: list[_Row] | None
+    ) -> list[_Row]:
         rows: list[_Row] = []
-        tested, size = 0, max(self.STEP, 2 * limit)
+        tested, size = 0, self._step(limit)
         while True:
-            candidates = await self._read(compiled.filter, place, size, self._keys())
+            candidates = await self._read(compiled.filter, place, size, self._keys()) if first is None else first
+            first = None
             rows += await self._kept(candidates)
             if len(rows) >= limit or len(candidates) < size:
                 return await self._whole(rows[:limit], projection)
