@@ -88,7 +88,7 @@ def history_document(tenant: str, version: Version, ended: datetime) -> dict[str
 
 def instant(moment: datetime) -> str:
     """Return a FHIR instant in UTC with milliseconds."""
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def next_moment(now: datetime, previous: Version | None) -> datetime:
