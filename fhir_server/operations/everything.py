@@ -28,7 +28,7 @@ from fhir_server.search.sort import Filter, all_of
 from fhir_server.store.versions import Version
 
 _DATES = ("date", "period", "onset-date", "authoredon", "authored", "created", "occurrence", "effective", "sent", "started")
-"""Search parameters that hold the time of care, the first that a type has counts."""
+"""Search parameters that hold the time of care; the first counts of which a resource has a value."""
 _KNOWN = frozenset({"_since", "_type", "_count", "start", "end", "_cursor"})
 _BATCH = 1000
 
@@ -194,13 +194,18 @@ class _Record:
 
     def _in_time(self, type_: str) -> Filter:
         """Return the filter of care between `start` and `end`; what has no date of care is always part of the record."""
-        code = next((code for code in _DATES if self._registry.get(type_, code)), "")
-        parameter = self._registry.get(type_, code) if code else None
-        if parameter is None or parameter.type != "date" or type_ == self._compartment:
+        bounds = [prefix + value for prefix, value in (("ge", self._asked.start), ("le", self._asked.end)) if value]
+        known = self._registry.of(type_)
+        dates_ = [known[code] for code in _DATES if code in known and known[code].type == "date"]
+        if not bounds or not dates_ or type_ == self._compartment:
             return {}
-        bounds = [("ge", self._asked.start), ("le", self._asked.end)]
-        filters = [self._access.filter_of(parameter, "", [prefix + value]) for prefix, value in bounds if value]
-        return {"$or": [{parameter.field: None}, all_of(filters)]} if filters else {}
+        ways: list[Filter] = []
+        missing: list[Filter] = []
+        for parameter in dates_:
+            inside = [self._access.filter_of(parameter, "", [bound]) for bound in bounds]
+            ways.append({"$and": [*missing, *inside]})
+            missing.append({parameter.field: None})
+        return {"$or": [*ways, all_of(missing)]}
 
     def _after(self, place: Cursor) -> Filter:
         return {"_id": {"$gt": f"{self._access.repo.tenant}/{place.id}"}}
