@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import fhirpathpy
 import httpx
-from case_expectations import Answer, mistakes
+from tests.conformance.case_expectations import Answer, mistakes
 from fhirpathpy.models import models
 
 Case = dict[str, Any]

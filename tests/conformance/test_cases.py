@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from case_runner import Case, CaseRunner
+from tests.conformance.case_runner import Case, CaseRunner
 from pymongo.asynchronous.database import AsyncDatabase
 
 from tests.conftest import client_of, default_settings
