@@ -1,0 +1,140 @@
+"""Reads on connections of their own, past the parts of PyMongo that cost the most.
+
+A `find` through PyMongo takes this process four times the work that its two messages do: a connection is checked out
+under locks, each answer is awaited by two tasks and a timer, and a cursor is made (docs/decisions/0008-lanes.md has the
+figures). A lane is a connection that PyMongo has made, authenticated and handed out, on which one read at a time is
+sent and awaited.
+
+A lane answers only what went well. Whatever did not (an error of the server, a lost connection, an answer of several
+batches), the caller asks again through PyMongo, which knows how to wait, repeat and explain. So nothing depends on
+lanes but speed, and they may rely on PyMongo's inside: where that has changed, there are none.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import struct
+from collections.abc import Mapping
+from typing import Any, Final
+
+import bson
+from bson.codec_options import CodecOptions
+from pymongo import AsyncMongoClient, ReadPreference
+from pymongo.errors import ExecutionTimeout, PyMongoError
+
+Document = dict[str, Any]
+
+HEADER: Final = struct.Struct("<iiiiIB")
+OP_MSG: Final = 2013
+BODY_AT: Final = 5
+"""Where the document begins in an answer: after the flags and the kind of the section."""
+LARGEST_ANSWER: Final = 48_000_000
+MAX_TIME_EXPIRED: Final = 50
+_MAJORITY: Final = {"level": "majority"}
+
+
+class Lanes:
+    """Up to `limit` lanes of a client, opened as they are needed."""
+
+    def __init__(self, client: AsyncMongoClient[Document], *, limit: int, seconds: float) -> None:
+        self._client = client
+        self._limit = 0 if client.options.pool_options.server_api else limit
+        self._seconds = seconds
+        self._free: list[_Lane] = []
+        self._count = 0
+        self._numbers = itertools.cycle(range(1, 2**31))
+
+    async def read(
+        self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]
+    ) -> list[Document] | None:
+        """Return the documents that a `find` or an `aggregate` gives; None: ask PyMongo.
+
+        Raises:
+            ExecutionTimeout: MongoDB ended it after the command's `maxTimeMS`, as it would again.
+        """
+        reply = await self.run(database, command, codec_options)
+        cursor = reply and reply.get("cursor")
+        if not cursor or cursor["id"]:
+            return None
+        documents: list[Document] = cursor["firstBatch"]
+        return documents
+
+    async def run(self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]) -> Document | None:
+        """Return the answer to a command that only reads; None: ask PyMongo.
+
+        Raises:
+            ExecutionTimeout: MongoDB ended it after the command's `maxTimeMS`, as it would again.
+        """
+        lane = self._free.pop() if self._free else await self._open()
+        if lane is None:
+            return None
+        body = bson.encode({**command, "readConcern": _MAJORITY, "$db": database}, codec_options=codec_options)
+        try:
+            answer = await lane.ask(next(self._numbers), body, self._seconds)
+        except BaseException as error:
+            await self._drop(lane)
+            if isinstance(error, OSError | PyMongoError | AttributeError):
+                return None
+            raise
+        reply = bson.decode(answer, codec_options)
+        if reply.get("ok"):
+            self._free.append(lane)
+            return reply
+        if reply.get("code") == MAX_TIME_EXPIRED:
+            self._free.append(lane)
+            raise ExecutionTimeout(str(reply.get("errmsg", "")), MAX_TIME_EXPIRED, reply)
+        # A server that is no longer the primary would refuse everything.
+        await self._drop(lane)
+        return None
+
+    async def close(self) -> None:
+        """Give all connections back; there will be no more lanes."""
+        self._limit = 0
+        while self._free:
+            await self._drop(self._free.pop())
+
+    async def _open(self) -> "_Lane | None":
+        if self._count >= self._limit:
+            return None
+        self._count += 1
+        try:
+            return await _Lane.open(self._client)
+        except (PyMongoError, OSError):
+            self._count -= 1
+        except (AttributeError, TypeError):
+            # This PyMongo is not the one that this was written for.
+            self._limit = self._count = 0
+        return None
+
+    async def _drop(self, lane: "_Lane") -> None:
+        self._count -= 1
+        await lane.close()
+
+
+class _Lane:
+    """One connection that is checked out of PyMongo's pool for as long as it lives."""
+
+    def __init__(self, connection: Any, stack: contextlib.AsyncExitStack) -> None:
+        self._connection = connection
+        self._stack = stack
+        self._protocol = connection.conn.get_conn
+
+    @classmethod
+    async def open(cls, client: AsyncMongoClient[Document]) -> "_Lane":
+        async with contextlib.AsyncExitStack() as stack:
+            checkout = await client._conn_for_reads(ReadPreference.PRIMARY, None, "find")  # noqa: SLF001 -- see the module
+            connection, _ = await stack.enter_async_context(checkout)
+            return cls(connection, stack.pop_all())
+        raise AssertionError
+
+    async def ask(self, number: int, body: bytes, seconds: float) -> memoryview:
+        """Send a command and return the document of the answer."""
+        async with asyncio.timeout(seconds):
+            await self._protocol.write(HEADER.pack(HEADER.size + len(body), number, 0, OP_MSG, 0, 0) + body)
+            answer, _ = await self._protocol.read(number, LARGEST_ANSWER)
+        return memoryview(answer)[BODY_AT:]
+
+    async def close(self) -> None:
+        with contextlib.suppress(PyMongoError, OSError):
+            await self._connection.close_conn(None)
+            await self._stack.aclose()
