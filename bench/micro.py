@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterable
 from decimal import Decimal
 from typing import Any
 
-from fhir_server.search.index import entries
-
 from bench.report import table, verdict
 from fhir_server.fhir.codec import decode, encode
 from fhir_server.fhir.validate import validate
 from fhir_server.fhir.xml import from_xml, to_xml
+from fhir_server.search.index import entries
 
 US_CORE = "http://hl7.org/fhir/us/core/StructureDefinition/"
 TARGETS = {("validate", "Patient"): 0.060, ("validate", "Bundle of 20"): 1.0, ("index", "Patient"): 0.3}

@@ -45,6 +45,8 @@ def _throughput_table(rows: dict[str, dict[str, Any]]) -> str:
         "errors",
         "server CPU ms",
         "mongod CPU ms",
+        "by CPU req/s",
+        "other cores",
     )
     return table(
         columns,

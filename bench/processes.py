@@ -19,6 +19,7 @@ from fhir_server.store.embedded import EmbeddedMongod
 
 DATABASE = "bench"
 START_SECONDS = 60.0
+LOG_SHOWN = 4000
 SERVER = str(Path(sys.executable).with_name("fhir-server"))
 
 
@@ -50,7 +51,7 @@ def mongod(cache_mb: int = 1024, data: Path | None = None) -> Iterator[EmbeddedM
 @contextlib.contextmanager
 def server(uri: str, *, workers: int, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
     """Run the server on a MongoDB with so many workers."""
-    settings = {"FHIR_MONGODB_URI": uri, "FHIR_MONGODB_DATABASE": DATABASE, "FHIR_LOG_LEVEL": "warning", **(environment or {})}
+    settings = {"FHIR_MONGODB_URI": uri, "FHIR_MONGODB_DATABASE": DATABASE, **(environment or {})}
     command = [SERVER, "serve", "--port", "0", "--workers", str(workers)]
     with _run(command, settings) as (process, started):
         line = _first_line(process)
@@ -85,7 +86,7 @@ def start_to_ready(repeats: int = 3) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="fhir-bench-start-") as directory:
         for _ in range(repeats + 1):
             command = [SERVER, "serve", "--port", "0", "--data", directory]
-            with _run(command, {"FHIR_LOG_LEVEL": "error"}) as (process, started):
+            with _run(command, {}) as (process, started):
                 _first_line(process)
                 times.append(time.perf_counter() - started)
     return {"first": times[0], "later": sorted(times[1:])[len(times[1:]) // 2]}
@@ -93,20 +94,30 @@ def start_to_ready(repeats: int = 3) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _run(command: list[str], settings: Mapping[str, str]) -> Iterator[tuple[subprocess.Popen[str], float]]:
+    """Run a command; what it logs is shown only when it fails."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FHIR_")} | dict(settings)
-    started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)  # noqa: S603 -- our own
-    try:
-        yield process, started
-    finally:
-        process.send_signal(signal.SIGTERM)
+    with tempfile.TemporaryFile() as log:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=log, text=True)  # noqa: S603 -- ours
         try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        if process.stdout:
-            process.stdout.close()
+            yield process, started
+        except BaseException:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - LOG_SHOWN))
+            sys.stderr.write(log.read().decode(errors="replace"))
+            raise
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(30)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout:
+        process.stdout.close()
 
 
 def _first_line(process: subprocess.Popen[str]) -> str:
