@@ -8,9 +8,10 @@ import logging
 import sys
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 import structlog
@@ -20,34 +21,45 @@ from fhir_server.config import Settings
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 _encoder = msgspec.json.Encoder(enc_hook=repr)
-_format = ["console"]
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being answered."""
 
 
-def configure(settings: Settings) -> None:
-    """Set up structlog, and the standard library's logging with it, for this process."""
+@dataclass(slots=True)
+class _Configured:
+    """What `configure` was told last."""
+
+    json: bool = False
+    level: int = logging.INFO
+    output: TextIO | None = None
+
+
+_configured = _Configured()
+
+
+def configure(settings: Settings, output: TextIO | None = None) -> None:
+    """Set up structlog, and the standard library's logging with it, for this process; without `output` to standard error."""
+    output = output or sys.stderr
     level = _LEVELS[settings.log_level]
-    _format[0] = settings.log_format
     shared: list[Processor] = [
         add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         describe_exception,
     ]
-    console = settings.log_format == "console"
-    renderer: Processor = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty()) if console else render_json
+    _configured.json, _configured.level, _configured.output = settings.log_format == "json", level, output
+    renderer: Processor = render_json if _configured.json else structlog.dev.ConsoleRenderer(colors=output.isatty())
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(output),
         cache_logger_on_first_use=True,
     )
-    _configure_standard_library(level, shared, renderer)
+    _configure_standard_library(output, level, shared, renderer)
 
 
-def _configure_standard_library(level: int, shared: Iterable[Processor], renderer: Processor) -> None:
-    handler = logging.StreamHandler(sys.stderr)
+def _configure_standard_library(output: TextIO, level: int, shared: Iterable[Processor], renderer: Processor) -> None:
+    handler = logging.StreamHandler(output)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
@@ -105,14 +117,16 @@ def request_logger() -> Callable[[dict[str, Any]], None]:
     In JSON it writes the line itself: structlog's chain of processors would cost a read a tenth of its throughput.
     """
     logger = get_logger()
-    if _format[0] != "json":
+    output = _configured.output
+    if not _configured.json or output is None:
         return lambda fields: logger.info("request", **fields)
-    out = sys.stderr.buffer
+    if _configured.level > logging.INFO:
+        return lambda _: None
 
     def write(fields: dict[str, Any]) -> None:
         stamped = fields | {"event": "request", "level": "info", "timestamp": f"{datetime.now(UTC).isoformat()[:-6]}Z"}
-        out.write(_encoder.encode(stamped) + b"\n")
-        out.flush()
+        output.write(_encoder.encode(stamped).decode() + "\n")
+        output.flush()
 
     return write
 
