@@ -1,7 +1,8 @@
 """MongoDB indexes of current versions.
 
 See docs/search/indexing.md and docs/decisions. All are led by the tenant and partial: a resource without the parameter costs
-them nothing. A field that holds one plain value ends with the document's key, so that results come sorted by it.
+them nothing. Nearly all end with the document's key, so that results of
+an equality come sorted by it, and those of a prefix can be sorted before they are fetched.
 """
 
 from collections.abc import Iterator, Mapping
@@ -78,7 +79,7 @@ def _keys_of(parameter: SearchParameter, ordering: str) -> Iterator[tuple[str, .
     elif parameter.code in ("subject", "patient", "beneficiary") and ordering:
         yield field, ordering, _KEY
     else:
-        yield (field,) if parameter.repeats or parameter.type == "reference" else (field, _KEY)
+        yield (field,) if parameter.code == "identifier" else (field, _KEY)
     if string.ends_field(parameter) == f"{field}:ends":
         yield (f"{field}:ends",)
 

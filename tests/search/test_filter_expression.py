@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fhir_server.config import Settings
@@ -129,6 +129,7 @@ def test_nesting_and_length_are_bounded() -> None:
 words = ["name", "gender", "eq", "co", "pr", "true", "and", "or", "not", "(", ")", "[", "]", ".", '"x"', '"', "organization", " "]
 
 
+@settings(deadline=None)
 @given(st.one_of(st.lists(st.sampled_from(words), max_size=12).map(" ".join), st.text(max_size=40)))
 def test_any_text_is_parsed_or_refused(text: str) -> None:
     try:

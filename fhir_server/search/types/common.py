@@ -1,5 +1,6 @@
 """What the types of search parameters share: the shape of entries, and of the filters on them."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -47,6 +48,15 @@ def _dotted(field: str, predicate: Filter) -> Filter:
 def starting_with(text: str) -> Filter:
     """Return the operators for a text that starts with `text`."""
     return {"$gte": text, "$lt": text + END}
+
+
+def begins(field: str, text: str, parameter: SearchParameter) -> Filter:
+    """Return a filter for documents with an entry, a plain text, that starts with `text`.
+
+    In an array that is an anchored pattern, which MongoDB reads exactly from the index, so that it can sort the keys before
+    it fetches the documents.
+    """
+    return {field: {"$regex": f"^{re.escape(text)}"} if parameter.repeats else starting_with(text)}
 
 
 def extension_value(extension: Mapping[str, Any]) -> tuple[str, Any] | None:

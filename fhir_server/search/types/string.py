@@ -22,9 +22,8 @@ from fhir_server.search.types.common import (
     Converters,
     Filter,
     any_of,
-    matches,
+    begins,
     of_extension,
-    starting_with,
     unsupported_modifier,
 )
 from fhir_server.search.values import invalid_value, unescape
@@ -125,7 +124,7 @@ def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchPa
         return {field: {"$in": [re.compile(_WHOLE[modifier].format(re.escape(text))) for text in folded]}}
     if modifier == "contains":
         return any_of(_containing(field, text, ends_field) for text in folded)
-    return any_of(matches(field, starting_with(text), parameter) for text in folded)
+    return any_of(begins(field, text, parameter) for text in folded)
 
 
 def _containing(field: str, text: str, ends_field: str) -> Filter:

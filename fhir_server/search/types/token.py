@@ -18,7 +18,7 @@ from fhir_server.search.types.common import (
     Converters,
     Filter,
     any_of,
-    matches,
+    begins,
     of_extension,
     starting_with,
     unsupported_modifier,
@@ -175,7 +175,7 @@ def _any_system(field: str, code: str, parameter: SearchParameter) -> Filter:
     if parameter.value_types <= _WITHOUT_SYSTEM:
         return {field: entry(code)}
     start = entry(_as_compared(code, parameter))
-    return matches(field, {"$gte": start, "$lt": f"{start[:-1]}}}"}, parameter)
+    return begins(field, start, parameter)
 
 
 def _of_system(field: str, system: str, code: str, parameter: SearchParameter) -> Filter:
@@ -224,4 +224,4 @@ def _of_type(field: str, value: str, parameter: SearchParameter) -> Filter:
     if "Identifier" not in parameter.value_types:
         raise bad_request(f"{parameter.code}:of-type: only identifiers have a type.", code="not-supported")
     start = entry(parts[2])
-    return {**matches(field, {"$gte": start, "$lt": f"{start[:-1]}}}"}, parameter), f"{field}:of-type": _typed(*parts)}
+    return {**begins(field, start, parameter), f"{field}:of-type": _typed(*parts)}

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from fhir_server.search.parameter import SearchParameter
-from fhir_server.search.types.common import Converters, Filter, any_of, matches, starting_with, unsupported_modifier
+from fhir_server.search.types.common import Converters, Filter, any_of, begins, unsupported_modifier
 from fhir_server.search.values import invalid_value, unescape
 
 MODIFIERS = frozenset({"above", "below"})
@@ -63,4 +63,4 @@ def _below(field: str, uri: str, parameter: SearchParameter) -> Filter:
     if "://" not in uri:
         return {field: uri}
     bare = uri.rstrip("/")
-    return {"$or": [{field: bare}, matches(field, starting_with(f"{bare}/"), parameter)]}
+    return {"$or": [{field: bare}, begins(field, f"{bare}/", parameter)]}
