@@ -43,10 +43,10 @@ async def reindex(
     Where an earlier run was interrupted this one goes on, unless it shall `restart`.
     """
     states = database.collection(PROGRESS)
-    if restart:
-        await states.delete_many({})
     existing = await database.existing_types()
     wanted = sorted(existing.intersection(types) if types else existing)
+    if restart:
+        await states.delete_many({"_id": {"$in": wanted}})
     changed = 0
     for type_ in wanted:
         state = await states.find_one({"_id": type_}) or {}
