@@ -6,7 +6,7 @@ The matches are asked once for all includes; what was included is asked again fo
 turns up. Each step is one query for each type, and all steps together stay within the bound of the settings.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fhir_server.fhir.definitions import RESOURCE_TYPES
@@ -16,6 +16,7 @@ from fhir_server.search.chain import references
 from fhir_server.search.query import ALL, Include
 from fhir_server.search.registry import Registry, SearchParameter
 from fhir_server.search.types import reference
+from fhir_server.search.values import escape
 from fhir_server.store.versions import Version
 
 Found = tuple[str, Document]
@@ -29,7 +30,9 @@ def projection(
     """Return what to read of documents whose includes are to be followed, and whose index fields are wanted."""
     wanted = set(fields)
     for type_ in types:
-        wanted.update(parameter.field for include in includes for parameter in _forward(registry, type_, include))
+        parameters = [parameter for include in includes for parameter in _forward(registry, type_, include)]
+        wanted.update(parameter.field for parameter in parameters)
+        wanted.update(f"{parameter.field}:version" for parameter in parameters if _is_canonical(parameter))
     return dict.fromkeys((*_MEMBERS, *project_fields(wanted)), 1) if wanted else dict(_WHOLE)
 
 
@@ -89,6 +92,7 @@ class _Gathering:
         self, by_type: Mapping[str, Sequence[Document]], includes: Sequence[Include], following: Sequence[Include]
     ) -> None:
         wanted: dict[str, set[str]] = {}
+        canonical: dict[str, set[str]] = {}
         for type_, documents in by_type.items():
             for include in includes:
                 for parameter in _forward(self._registry, type_, include):
@@ -97,11 +101,31 @@ class _Gathering:
                             target, _, id_ = text.partition("/")
                             if include.target in ("", target) and _may_lead_to(parameter, target) and "/" not in id_:
                                 wanted.setdefault(target, set()).add(id_)
+                    if _is_canonical(parameter):
+                        for target in [include.target] if include.target else parameter.target:
+                            canonical.setdefault(target, set()).update(_canonicals(documents, parameter.field))
+        await self._by_id(wanted, following)
+        for target, texts in sorted(canonical.items()):
+            await self._by_canonical(target, sorted(texts), following)
+
+    async def _by_id(self, wanted: Mapping[str, set[str]], following: Sequence[Include]) -> None:
         tenant = self._access.repo.tenant
         for target, ids in sorted(wanted.items()):
             keys = sorted(f"{tenant}/{id_}" for id_ in ids if (target, id_) not in self._known)
             if keys and not self.full:
                 await self._add(target, {"_id": {"$in": keys}}, following)
+
+    async def _by_canonical(self, target: str, texts: Sequence[str], following: Sequence[Include]) -> None:
+        """https://hl7.org/fhir/R4/references.html#canonical: by url, and by version where one is stated."""
+        parameter = self._registry.get(target, "url")
+        if parameter is None or not texts or self.full:
+            return
+        ways = []
+        for text in texts:
+            url, _, version = text.partition("|")
+            found = self._access.filter_of(parameter, "", [escape(url)])
+            ways.append({**found, "r.version": version} if version else found)
+        await self._add(target, {"$or": ways}, following)
 
     async def _reverse_step(
         self, by_type: Mapping[str, Sequence[Document]], include: Include, following: Sequence[Include]
@@ -127,7 +151,11 @@ class _Gathering:
         # Those that are known already may come first: leave room for them, so that they do not hide new ones.
         known = sum(1 for other, _ in self._known if other == type_)
         with self._access.in_time():
-            documents = await self._access.find(type_, filter_, wanted, sort=[("_id", 1)], limit=room + known + 1).to_list()
+            documents = (
+                await self._access.find(type_, filter_, wanted, sort=[("_id", 1)], limit=room + known + 1)
+                .batch_size(room + known + 2)
+                .to_list()
+            )
         fresh = [document for document in documents if (type_, document["i"]) not in self._known]
         self.full = self.full or len(fresh) > room
         for document in fresh[:room]:
@@ -139,6 +167,19 @@ def _forward(registry: Registry, type_: str, include: Include) -> list[SearchPar
     if include.reverse or include.source not in (ALL, type_):
         return []
     return _parameters(registry, type_, include.code)
+
+
+def _is_canonical(parameter: SearchParameter) -> bool:
+    return not parameter.value_types.isdisjoint({"canonical", "uri"})
+
+
+def _canonicals(documents: Sequence[Document], field: str) -> Iterator[str]:
+    """Yield the canonicals in a field, with their versions where they have them."""
+    for document in documents:
+        versioned = references(document, f"{field}:version")
+        bare = {text.partition("|")[0] for text in versioned}
+        yield from versioned
+        yield from (text for text in references(document, field) if ":" in text and text not in bare)
 
 
 def _may_lead_to(parameter: SearchParameter, type_: str) -> bool:

@@ -110,6 +110,23 @@ async def test_what_comes_along(ctx: Context, put: Put, type_: str, params: list
     assert sorted(included) == expected.split()
 
 
+async def test_a_canonical_leads_to_the_resource_of_that_url_and_version(ctx: Context, put: Put) -> None:
+    forms = [
+        {"resourceType": "Questionnaire", "id": f"q{version}", "url": "http://x.org/q", "version": version, "status": "active"}
+        for version in ("1", "2")
+    ]
+    response = {"resourceType": "QuestionnaireResponse", "status": "completed"}
+    await put(
+        *forms,
+        response | {"id": "bare", "questionnaire": "http://x.org/q"},
+        response | {"id": "second", "questionnaire": "http://x.org/q|2"},
+    )
+    include = ("_include", "QuestionnaireResponse:questionnaire")
+    for id_, expected in (("bare", ["Questionnaire/q1", "Questionnaire/q2"]), ("second", ["Questionnaire/q2"])):
+        _, included, _ = await found(ctx, "QuestionnaireResponse", ("_id", id_), include)
+        assert included == expected
+
+
 async def test_a_match_is_not_repeated_as_an_include(ctx: Context, put: Put) -> None:
     await put(*GRAPH)
     matches, included, _ = await found(ctx, "Organization", ("_id", "leaf,mid"), ("_include", "Organization:partof"))
