@@ -5,6 +5,7 @@ Modules that take long to import are imported by the commands that need them.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
@@ -155,7 +156,8 @@ def load(
     try:
         with Journal(journal or settings.data_dir / "load.journal", where, again=again) as remembered:
             if target is not None:
-                done = asyncio.run(_load_files(files, target.send, remembered, jobs))
+                with closing(target):
+                    done = asyncio.run(_load_files(files, target.send, remembered, jobs))
             else:
                 done = _with_mongodb(settings, lambda found: _load_into_engine(found, files, remembered, jobs))
     except FhirError as error:

@@ -23,6 +23,12 @@ class HttpTarget:
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
         self._local = threading.local()
+        self._open: list[HTTPConnection] = []
+
+    def close(self) -> None:
+        """Close all connections."""
+        while self._open:
+            self._open.pop().close()
 
     async def send(self, bundle: dict[str, Any]) -> dict[str, Any]:
         """Post the Bundle and return the answer.
@@ -52,6 +58,7 @@ class HttpTarget:
             return found
         kind = HTTPSConnection if self._base.scheme == "https" else HTTPConnection
         self._local.connection = made = kind(self._base.hostname or "", self._base.port, timeout=TIMEOUT_SECONDS)
+        self._open.append(made)
         return made
 
 
