@@ -19,6 +19,7 @@ from pymongo import AsyncMongoClient
 from pymongo.asynchronous.database import AsyncDatabase
 
 from fhir_server.config import Settings
+from fhir_server.store.database import connect
 from fhir_server.store.embedded import EmbeddedMongod
 
 _URI = "FHIR_TEST_MONGODB_URI"
@@ -60,7 +61,7 @@ def mongodb_uri() -> str:
 @pytest.fixture(scope="session")
 async def client(mongodb_uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
     """A client that all tests of this process share."""
-    async with AsyncMongoClient[dict[str, Any]](mongodb_uri, tz_aware=True, serverSelectionTimeoutMS=10_000) as opened:
+    async with connect(mongodb_uri, Settings.model_construct()) as opened:
         yield opened
 
 

@@ -14,6 +14,7 @@ from fhir_server.fhir.outcome import FhirError, too_costly
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, Segment, all_of, is_positional, missing_flag
 from fhir_server.search.types import parameter_filter
+from fhir_server.store.searches import Search
 
 Document = dict[str, Any]
 Sort = Sequence[tuple[str, int]]
@@ -101,7 +102,8 @@ class Access:
         wanted = all_of([filter_, segment.filter])
         with self.in_time():
             if not segment.computed:
-                return await self.find(type_, wanted, projection, sort=segment.sort, limit=limit).batch_size(limit).to_list()
+                search = Search(type_, self.scope(wanted), projection, tuple(segment.sort), limit, self.remaining_ms())
+                return await self.repo.database.find(search, self.repo.session)
             cursor = await self.aggregate(type_, sorted_pipeline(self.scope(wanted), segment, projection, limit))
             return await cursor.to_list()
 

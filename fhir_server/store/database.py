@@ -7,6 +7,7 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from pymongo import ASCENDING, AsyncMongoClient, IndexModel, ReturnDocument
+from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.monitoring import ConnectionPoolListener
@@ -16,7 +17,9 @@ from pymongo.write_concern import WriteConcern
 from fhir_server.config import Settings
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.store.batcher import Batcher
+from fhir_server.store.client import Client
 from fhir_server.store.documents import CODEC_OPTIONS
+from fhir_server.store.searches import Search, Searches
 
 Document = dict[str, Any]
 IndexModels = Callable[[str], Sequence[IndexModel]]
@@ -34,10 +37,10 @@ HISTORY_CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDIN
 
 def connect(
     uri: str, settings: Settings, *, event_listeners: Sequence[ConnectionPoolListener] = ()
-) -> AsyncMongoClient[Document]:
+) -> Client:
     """Return a client that gives up on an absent MongoDB after `mongodb_timeout_ms`."""
     wait = settings.mongodb_timeout_ms
-    return AsyncMongoClient(
+    return Client(
         uri,
         appname="fhir-server",
         event_listeners=event_listeners,
@@ -48,6 +51,7 @@ def connect(
         socketTimeoutMS=settings.search_timeout_ms + wait,
         retryWrites=True,
         retryReads=True,
+        lane_seconds=(settings.search_timeout_ms + wait) / 1000,
     )
 
 
@@ -69,6 +73,8 @@ class Database:
         self._prepared: set[str] = set()
         self._readers: dict[str, Batcher[str, Document | None]] = {}
         self._secrets: dict[str, bytes] = {}
+        client = database.client
+        self._searches = Searches(client.lanes, database.name, CODEC_OPTIONS) if isinstance(client, Client) else None
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     @property
@@ -101,6 +107,23 @@ class Database:
         """Return the resource types that have ever been written."""
         return RESOURCE_TYPES.intersection(await self.mongodb.list_collection_names())
 
+    async def find(self, search: Search, session: AsyncClientSession | None = None) -> list[Document]:
+        """Return what a search finds, by the shortest way.
+
+        Raises:
+            ExecutionTimeout: MongoDB ended it after its `max_time_ms`.
+        """
+        if session is None and self._searches is not None:
+            found = await self._searches.find(search)
+            if found is not None:
+                return found
+        cursor = self.collection(search.collection).find(
+            search.filter, search.projection, limit=search.limit, session=session, max_time_ms=search.max_time_ms
+        )
+        if search.limit:
+            cursor = cursor.batch_size(search.limit)
+        return await (cursor.sort(list(search.sort)) if search.sort else cursor).to_list()
+
     async def find_current(self, type_: str, key: str) -> Document | None:
         """Return a current version's document; concurrent callers share a round trip."""
         reader = self._readers.get(type_)
@@ -109,12 +132,9 @@ class Database:
         return await reader(key)
 
     def _finder(self, type_: str) -> Callable[[list[str]], Awaitable[list[Document | None]]]:
-        collection = self.collection(type_)
-
         async def find(keys: list[str]) -> list[Document | None]:
-            if len(keys) == 1:
-                return [await collection.find_one({"_id": keys[0]}, {"s": 0})]
-            documents = await collection.find({"_id": {"$in": list(set(keys))}}, {"s": 0}).to_list()
+            condition = {"_id": keys[0] if len(keys) == 1 else {"$in": list(set(keys))}}
+            documents = await self.find(Search(type_, condition, {"s": 0}, (), len(keys), self.settings.search_timeout_ms))
             found = {document["_id"]: document for document in documents}
             return [found.get(key) for key in keys]
 
