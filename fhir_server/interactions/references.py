@@ -10,6 +10,7 @@ from fhir_server.exchange import Context, Resource
 from fhir_server.fhir.outcome import FhirError, Issue
 from fhir_server.fhir.reference import parse
 from fhir_server.search.registry import BUILTIN
+from fhir_server.search.types import parameter_filter
 from fhir_server.store.writes import Write
 
 Target = tuple[str, str]
@@ -72,10 +73,17 @@ async def check_unreferenced(ctx: Context, writes: Iterable[Write]) -> None:
 async def _referrer(ctx: Context, target: Target, doomed: set[Target]) -> str:
     """Return one living resource that refers to the target, or nothing."""
     text = f"{target[0]}/{target[1]}"
+    registry = ctx.registry or BUILTIN
     for type_ in sorted(await ctx.repo.existing_types()):
-        registry = ctx.registry or BUILTIN
-        fields = [found.field for found in registry.of(type_).values() if found.type == "reference"]
-        condition = {"t": ctx.tenant, "$or": [{field: text} for field in fields]}
+        pointing = [
+            parameter
+            for parameter in registry.of(type_).values()
+            if parameter.type == "reference" and not parameter.shared and not parameter.parts
+            if not parameter.target or target[0] in parameter.target
+        ]
+        if not pointing:
+            continue
+        condition = {"t": ctx.tenant, "$or": [parameter_filter(parameter, "", [text]) for parameter in pointing]}
         async for document in ctx.repo.collection(type_).find(
             condition, {"i": 1}, session=ctx.repo.session, limit=len(doomed) + 1
         ):
