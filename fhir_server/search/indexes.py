@@ -1,8 +1,8 @@
 """MongoDB indexes of current versions.
 
 See docs/search/indexing.md and docs/decisions. All are led by the tenant and partial: a resource without the parameter costs
-them nothing. Nearly all end with the document's key, so that results of
-an equality come sorted by it, and those of a prefix can be sorted before they are fetched.
+them nothing. Most end with the document's key, so that results of an equality come sorted by it, and those of a prefix can be
+sorted before they are fetched.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,6 +18,8 @@ MOST = 58
 """MongoDB allows 64 indexes a collection; some are the store's."""
 _KEY = "_id"
 _NOT_INDEXED = frozenset({"composite", "special"})
+_SELECTIVE = frozenset({"address", "phonetic"})
+_IDENTIFYING = frozenset({"Identifier", "ContactPoint"})
 _NAMES = ("family", "name", "title")
 """Texts that resources are sorted by, even though they have several."""
 _DATES = (
@@ -78,10 +80,17 @@ def _keys_of(parameter: SearchParameter, ordering: str) -> Iterator[tuple[str, .
         yield from _keys_of_interval(parameter)
     elif parameter.code in ("subject", "patient", "beneficiary") and ordering:
         yield field, ordering, _KEY
+    elif parameter.code == "given" and parameter.resource_type == "Patient":
+        yield field, "s.gender", _KEY
     else:
-        yield (field,) if parameter.code == "identifier" else (field, _KEY)
+        yield (field,) if _finds_few(parameter) else (field, _KEY)
     if string.ends_field(parameter) == f"{field}:ends":
         yield (f"{field}:ends",)
+
+
+def _finds_few(parameter: SearchParameter) -> bool:
+    """Tell whether so few resources have the same value that they may be fetched before they are sorted."""
+    return parameter.type == "uri" or parameter.code in _SELECTIVE or not _IDENTIFYING.isdisjoint(parameter.value_types)
 
 
 def _keys_of_interval(parameter: SearchParameter) -> Iterator[tuple[str, ...]]:

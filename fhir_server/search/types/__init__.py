@@ -47,6 +47,8 @@ _SUB_CONVERTERS: Mapping[str, Mapping[str, Converters]] = {
 }
 _ALSO_PRESENT = {"token": ("text",), "reference": ("identifier",)}
 """Sub-fields that show a value that has no entry, such as a CodeableConcept with a text only."""
+_MEMBERS = {"date": ".l", "number": ".l", "quantity": ".l"}
+"""What every entry of a type that has objects for entries has, and is sorted by."""
 PHONETIC = "phonetic"
 
 
@@ -92,8 +94,7 @@ def sort_field(parameter: SearchParameter, *, descending: bool = False) -> str:
     if not parameter.field.startswith("s."):
         return parameter.field
     position = (".1" if descending else ".0") if parameter.repeats else ""
-    member = {"date": ".l", "number": ".l", "quantity": ".l"}.get(parameter.type, "")
-    return f"{parameter.field}{position}{member}"
+    return f"{parameter.field}{position}{_MEMBERS.get(parameter.type, '')}"
 
 
 def parameter_filter(
@@ -158,7 +159,10 @@ def _missing(parameter: SearchParameter, values: Sequence[str]) -> Filter:
     if parameter.joined:
         filters = [_missing(sibling, values) for sibling in parameter.joined]
         return {"$or" if values[0] == "true" else "$and": filters}
-    fields = [parameter.field, *(f"{parameter.field}:{name}" for name in _ALSO_PRESENT.get(parameter.type, ()))]
+    fields = [
+        f"{parameter.field}{_MEMBERS.get(parameter.type, '')}",
+        *(f"{parameter.field}:{name}" for name in _ALSO_PRESENT.get(parameter.type, ())),
+    ]
     if not parameter.field.startswith("s."):
         fields = [parameter.field]
     if parameter.shared:

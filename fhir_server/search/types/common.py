@@ -15,20 +15,13 @@ Converters = Mapping[str, Convert]
 
 END = "\U0010ffff"
 """Sorts after every text that goes on."""
+LONGEST_PATTERN = 4000
 
 
 def any_of(conditions: Iterable[Filter]) -> Filter:
     """Return a filter for what meets at least one of the conditions."""
     found = list(conditions)
     return found[0] if len(found) == 1 else {"$or": found}
-
-
-def matches(field: str, predicate: Any, parameter: SearchParameter) -> Filter:
-    """Return a filter for documents with an entry, a plain value, that meets operators such as `{"$gte": 1, "$lt": 2}`.
-
-    Without `$elemMatch` one element of an array could meet one operator and another the other.
-    """
-    return {field: {"$elemMatch": predicate} if parameter.repeats and len(predicate) > 1 else predicate}
 
 
 def matches_members(field: str, predicate: Filter, parameter: SearchParameter) -> Filter:
@@ -45,18 +38,19 @@ def _dotted(field: str, predicate: Filter) -> Filter:
     }
 
 
-def starting_with(text: str) -> Filter:
-    """Return the operators for a text that starts with `text`."""
-    return {"$gte": text, "$lt": text + END}
-
-
 def begins(field: str, text: str, parameter: SearchParameter) -> Filter:
     """Return a filter for documents with an entry, a plain text, that starts with `text`.
 
     In an array that is an anchored pattern, which MongoDB reads exactly from the index, so that it can sort the keys before
-    it fetches the documents.
+    it fetches the documents. A range needs `$elemMatch` there, lest two elements meet one bound each, and that is checked
+    in the document.
     """
-    return {field: {"$regex": f"^{re.escape(text)}"} if parameter.repeats else starting_with(text)}
+    bounds = {"$gte": text, "$lt": text + END}
+    if not parameter.repeats:
+        return {field: bounds}
+    if len(text) > LONGEST_PATTERN or "\0" in text:  # BSON has no such patterns.
+        return {field: {"$elemMatch": bounds}}
+    return {field: {"$regex": f"^{re.escape(text)}"}}
 
 
 def extension_value(extension: Mapping[str, Any]) -> tuple[str, Any] | None:

@@ -32,7 +32,7 @@ _DEFAULT_KM = 50.0
 _NUMBER = re.compile(r"[+-]?\d{1,20}(?:\.\d{1,20})?")
 _WORD = re.compile(r"\w+")
 _NO_TEXT = re.compile(r"<[^>]*>|&(?:#?\w+);")
-_LONGEST_WORD = 64
+_LONGEST_WORD, _MOST_WORDS = 64, 20
 _NO_CONTENT = frozenset(
     {"resourceType", "id", "url", "system", "reference", "fullUrl", "versionId", "lastUpdated", "profile", "data", "sha1"}
 )
@@ -94,6 +94,8 @@ def _words(field: str, value: str, parameter: SearchParameter) -> Filter:
     wanted = [word[:_LONGEST_WORD] for word in words(unescape(value))]
     if not wanted:
         raise invalid_value(parameter.code, value, "a word to look for is needed")
+    if len(wanted) > _MOST_WORDS:
+        raise invalid_value(parameter.code, value, f"{_MOST_WORDS} words at most")
     conditions: list[Filter] = [{field: {"$regex": f" {re.escape(word)}"}} for word in wanted]
     return conditions[0] if len(conditions) == 1 else {"$and": conditions}
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.types.common import (
-    END,
+    LONGEST_PATTERN,
     Convert,
     Converters,
     Filter,
@@ -31,7 +31,7 @@ from fhir_server.search.values import invalid_value, unescape
 MODIFIERS = frozenset({"exact", "contains"})
 EQUALS, ENDS = "filter.eq", "filter.ew"
 """What only `_filter` asks for: no parameter name can carry a modifier with a dot."""
-SHORTEST_END = 3
+SHORTEST_END = 2
 _NAMED = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person", "Organization", "Location"})
 _NAMES = frozenset({"name", "family", "given"})
 _MARK = "\x01"
@@ -94,7 +94,7 @@ def ends_field(parameter: SearchParameter) -> str:
 
 
 def ends(entries: Iterable[str]) -> list[str]:
-    """Return the ends, of at least three letters, of the words in folded entries."""
+    """Return the ends, of at least two letters, of the words in folded entries."""
     found: set[str] = set()
     for one in entries:
         folded = one.partition(_MARK)[0]
@@ -118,8 +118,8 @@ def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchPa
     if modifier not in ("", "contains", EQUALS, ENDS):
         raise unsupported_modifier(parameter, modifier, MODIFIERS)
     folded = [fold(text) for text in texts]
-    if not all(folded):
-        raise invalid_value(parameter.code, "", "a text to look for is needed")
+    if not all(0 < len(text) <= LONGEST_PATTERN for text in folded):
+        raise invalid_value(parameter.code, min(texts, key=len), f"a text of 1 to {LONGEST_PATTERN} characters is needed")
     if modifier in (EQUALS, ENDS):
         return {field: {"$in": [re.compile(_WHOLE[modifier].format(re.escape(text))) for text in folded]}}
     if modifier == "contains":
@@ -131,4 +131,4 @@ def _containing(field: str, text: str, ends_field: str) -> Filter:
     anywhere: Filter = {field: {"$regex": f"^[^{_MARK}]*{re.escape(text)}"}}
     if not ends_field or len(text) < SHORTEST_END:
         return anywhere
-    return {ends_field: {"$elemMatch": {"$gte": text, "$lt": text + END}}, **anywhere}
+    return {ends_field: {"$regex": f"^{re.escape(text)}"}, **anywhere}

@@ -14,13 +14,13 @@ from typing import Any
 from fhir_server.fhir.outcome import bad_request
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.types.common import (
+    LONGEST_PATTERN,
     Convert,
     Converters,
     Filter,
     any_of,
     begins,
     of_extension,
-    starting_with,
     unsupported_modifier,
 )
 from fhir_server.search.types.string import fold
@@ -36,6 +36,7 @@ _NO_DIGIT = re.compile(r"[\s().\-/]")
 _ANY_CODE = r"^(?:[^|\\]|\\.)*\|"
 _BOOLEANS = ("true", "false")
 _SPECIAL_VALUES = ("http://hl7.org/fhir/special-values", "http://terminology.hl7.org/CodeSystem/special-values")
+_TEXTS = SearchParameter("text", "string", "", "")
 _WITHOUT_SYSTEM = frozenset({"boolean", "code", "string", "id", "uri", "url", "canonical", "markdown", "oid", "uuid"})
 
 
@@ -174,8 +175,7 @@ def _any_system(field: str, code: str, parameter: SearchParameter) -> Filter:
     _check(code, parameter)
     if parameter.value_types <= _WITHOUT_SYSTEM:
         return {field: entry(code)}
-    start = entry(_as_compared(code, parameter))
-    return begins(field, start, parameter)
+    return begins(field, entry(_as_compared(code, parameter)), parameter)
 
 
 def _of_system(field: str, system: str, code: str, parameter: SearchParameter) -> Filter:
@@ -196,6 +196,8 @@ def _of_system(field: str, system: str, code: str, parameter: SearchParameter) -
 def _any_code(field: str, system: str, parameter: SearchParameter) -> Filter:
     if parameter.value_types <= _WITHOUT_SYSTEM:
         return {field: {"$exists": True}} if system in parameter.systems else {field: {"$in": []}}
+    if len(system) > LONGEST_PATTERN or "\0" in system:
+        raise invalid_value(parameter.code, system, f"the system has more than {LONGEST_PATTERN} characters, or NUL")
     return {field: {"$regex": f"{_ANY_CODE}{re.escape(system)}$"}}
 
 
@@ -212,7 +214,7 @@ def _text(field: str, value: str, parameter: SearchParameter) -> Filter:
     text = fold(unescape(value))
     if not text:
         raise invalid_value(parameter.code, value, "a text to look for is needed")
-    return {field: {"$elemMatch": starting_with(text)}}
+    return begins(field, text, _TEXTS)
 
 
 def _of_type(field: str, value: str, parameter: SearchParameter) -> Filter:
@@ -223,5 +225,4 @@ def _of_type(field: str, value: str, parameter: SearchParameter) -> Filter:
         )
     if "Identifier" not in parameter.value_types:
         raise bad_request(f"{parameter.code}:of-type: only identifiers have a type.", code="not-supported")
-    start = entry(parts[2])
-    return {**begins(field, start, parameter), f"{field}:of-type": _typed(*parts)}
+    return {**begins(field, entry(parts[2]), parameter), f"{field}:of-type": _typed(*parts)}

@@ -49,7 +49,7 @@ def test_missing_is_about_the_components() -> None:
     assert find("Observation", "code-value-date", "true", "missing") == {
         "$or": [
             {"s.code": {"$exists": False}, "s.code:text": {"$exists": False}},
-            {"s.value-date": {"$exists": False}},
+            {"s.value-date.l": {"$exists": False}},
         ]
     }
 

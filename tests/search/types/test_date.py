@@ -109,8 +109,8 @@ def test_refuses_what_is_no_date(value: str) -> None:
 
 def test_has_no_modifier_but_missing() -> None:
     """Absence and presence are asked of the field."""
-    assert find("Patient", "birthdate", "true", "missing") == {"s.birthdate": {"$exists": False}}
-    assert find("Patient", "birthdate", "false", "missing") == {"s.birthdate": {"$exists": True}}
+    assert find("Patient", "birthdate", "true", "missing") == {"s.birthdate.l": {"$exists": False}}
+    assert find("Patient", "birthdate", "false", "missing") == {"s.birthdate.l": {"$exists": True}}
     with pytest.raises(FhirError, match="expected true or false"):
         find("Patient", "birthdate", "maybe", "missing")
     with pytest.raises(
