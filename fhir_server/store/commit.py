@@ -3,33 +3,29 @@
 A creation alone is one insert, without a transaction. Any other unit is a transaction: superseded versions are copied
 to history, current ones replaced under a predicate on their version. Units that arrive while others are being
 committed share the next insert or transaction (docs/decisions/0004-shared-round-trips.md); when a shared transaction
-meets a conflict, each of its units is tried alone, so that none fails for another's sake.
+fails, each of its units is tried alone, so that none fails for another's sake.
 """
 
-import asyncio
-import random
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from pymongo import ReplaceOne, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
+from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, PyMongoError, WriteError
 
 from fhir_server.exchange import utc_now
-from fhir_server.fhir.outcome import conflict
 from fhir_server.store.batcher import Batcher
 from fhir_server.store.database import GUARDS, HISTORY, Database, Document
-from fhir_server.store.versions import current_key, document, history_document
-from fhir_server.store.writes import Unit, VersionConflictError, Write, by_type
+from fhir_server.store.jobs import Item, Job, job
+from fhir_server.store.transactions import TRANSIENT, commit, deadline, in_transaction, transaction
+from fhir_server.store.versions import current_key
+from fhir_server.store.writes import Unit, VersionConflictError
 
 DUPLICATE_KEY = 11000
-COMMIT_ATTEMPTS = 5
 SHARED_WRITES = 4
 """Larger units have a transaction of their own."""
 
-T = TypeVar("T")
-Job = tuple[str, Unit]
-"""A tenant and what it wants written."""
+Result = BaseException | None
 
 
 class Committer:
@@ -37,7 +33,7 @@ class Committer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._creator: Batcher[tuple[str, Write], None] = Batcher(self._create)
+        self._creator: Batcher[Job, None] = Batcher(self._create)
         self._sharer: Batcher[Job, None] = Batcher(self._share)
 
     async def commit(self, tenant: str, unit: Unit) -> None:
@@ -45,14 +41,16 @@ class Committer:
 
         Raises:
             VersionConflictError: a resource is no longer at the version that the unit follows; nothing is written.
+            FhirError: 413 or 422, for a resource that MongoDB can not hold.
         """
         await self.prepare(unit)
-        if len(unit.writes) == 1 and not unit.guards and unit.writes[0].previous is None:
-            await self._creator((tenant, unit.writes[0]))
-        elif len(unit.writes) <= SHARED_WRITES and not unit.guards:
-            await self._sharer((tenant, unit))
-        elif unit.writes:
-            await self._transact([(tenant, unit)])
+        wanted = job(tenant, unit)
+        if len(wanted.items) == 1 and not wanted.guards and wanted.items[0].superseded is None:
+            await self._creator(wanted)
+        elif len(wanted.items) <= SHARED_WRITES and not wanted.guards:
+            await self._sharer(wanted)
+        elif wanted.items:
+            await self._transact(wanted)
 
     async def prepare(self, unit: Unit) -> None:
         """Make the collections that the unit needs, which a transaction could not do."""
@@ -61,149 +59,162 @@ class Committer:
         if unit.guards:
             await self._database.prepare_guards()
 
-    async def write(self, jobs: Sequence[Job], session: AsyncClientSession) -> None:
-        """Write units within a transaction, in a round trip per type.
+    async def write(self, tenant: str, unit: Unit, session: AsyncClientSession) -> None:
+        """Write a unit within a transaction.
 
         Raises:
             VersionConflictError: the transaction has to be aborted.
+            FhirError: 413 or 422, for a resource that MongoDB can not hold.
         """
-        guards = [
-            UpdateOne({"_id": f"{tenant}/{key}"}, _touch(), upsert=True) for tenant, unit in jobs for key in sorted(unit.guards)
-        ]
+        await self._write([job(tenant, unit)], session)
+
+    async def _write(self, jobs: Sequence[Job], session: AsyncClientSession) -> None:
+        """Write jobs within a transaction, in a few round trips per type."""
+        guards = [UpdateOne({"_id": key}, _touch(), upsert=True) for one in jobs for key in one.guards]
         if guards:
             await self._database.collection(GUARDS).bulk_write(guards, session=session)
-        writes = [(tenant, item) for tenant, unit in jobs for item in unit.writes]
-        for type_ in sorted(by_type([item for _, item in writes])):
-            await self._write_type(type_, [(tenant, item) for tenant, item in writes if item.version.type == type_], session)
-
-    async def _write_type(self, type_: str, writes: list[tuple[str, Write]], session: AsyncClientSession) -> None:
-        current = self._database.collection(type_)
-        created = [document(tenant, item.version, item.index) for tenant, item in writes if item.previous is None]
-        replaced = [(tenant, item) for tenant, item in writes if item.previous is not None]
-        try:
-            if created:
-                await current.insert_many(created, session=session)
-            if replaced:
-                old = [
-                    history_document(tenant, item.previous, item.version.last_updated)
-                    for tenant, item in replaced
-                    if item.previous
-                ]
-                await self._database.collection(type_ + HISTORY).insert_many(old, session=session)
-                result = await current.bulk_write([_replacement(tenant, item) for tenant, item in replaced], session=session)
-                if result.matched_count != len(replaced):
-                    raise VersionConflictError(type_, replaced[0][1].version.id)
-        except BulkWriteError as error:
-            if all(_is_key_conflict(found) for found in error.details["writeErrors"]):
-                raise VersionConflictError(type_, writes[0][1].version.id) from error
-            raise
-
-    async def _create(self, items: list[tuple[str, Write]]) -> list[BaseException | None]:
-        results: list[BaseException | None] = [None] * len(items)
-        for type_ in by_type([item for _, item in items]):
-            places = [place for place, (_, item) in enumerate(items) if item.version.type == type_]
-            documents = [document(items[place][0], items[place][1].version, items[place][1].index) for place in places]
+        for type_, items in sorted(by_type(item for one in jobs for item in one.items).items()):
             try:
-                await self._database.collection(type_).insert_many(documents, ordered=False)
+                await self._write_type(type_, items, session)
             except BulkWriteError as error:
-                failed = error.details["writeErrors"]
-                for found in failed:
-                    place = places[found["index"]]
-                    key_conflict = VersionConflictError(type_, items[place][1].version.id)
-                    results[place] = key_conflict if _is_key_conflict(found) else error
-                if not failed:
-                    results = [error if place in places else result for place, result in enumerate(results)]
-            except PyMongoError as error:
-                results = [error if place in places else result for place, result in enumerate(results)]
+                if error.has_error_label(TRANSIENT):
+                    raise
+                raise _failure(type_, items, error.details["writeErrors"][0]) from error
+
+    async def _write_type(self, type_: str, items: Sequence[Item], session: AsyncClientSession) -> None:
+        current = self._database.collection(type_)
+        created = [item.current for item in items if item.superseded is None]
+        replaced = [item for item in items if item.superseded is not None]
+        if created:
+            await current.insert_many(created, session=session)
+        if replaced:
+            old = [item.superseded for item in replaced if item.superseded is not None]
+            await self._database.collection(type_ + HISTORY).insert_many(old, session=session)
+            result = await current.bulk_write([_replacement(item) for item in replaced], session=session)
+            if result.matched_count != len(replaced):
+                raise VersionConflictError(type_, replaced[0].write.version.id)
+
+    async def _create(self, jobs: list[Job]) -> list[Result]:
+        results: list[Result] = [None] * len(jobs)
+        for type_, places in _places(jobs).items():
+            outcome = await self._insert(type_, [jobs[place].items[0] for place in places])
+            for place, result in zip(places, outcome, strict=True):
+                results[place] = result
         return results
 
-    async def _share(self, jobs: list[Job]) -> list[BaseException | None]:
-        results: list[BaseException | None] = [None] * len(jobs)
+    async def _insert(self, type_: str, items: Sequence[Item]) -> list[Result]:
+        try:
+            await self._database.collection(type_).insert_many([item.current for item in items], ordered=False)
+        except BulkWriteError as error:
+            # Without a write error a document is there, but perhaps not on a majority.
+            results: list[Result] = [error if error.details["writeConcernErrors"] else None] * len(items)
+            for found in error.details["writeErrors"]:
+                place = found["index"]
+                results[place] = _failure(type_, [items[place]], found)
+            return results
+        except PyMongoError as error:
+            return [error] * len(items)
+        return [None] * len(items)
+
+    async def _share(self, jobs: list[Job]) -> list[Result]:
+        results: list[Result] = [None] * len(jobs)
         taken: set[tuple[str, str, str]] = set()
         shared: list[int] = []
-        for place, (tenant, unit) in enumerate(jobs):
-            names = {(tenant, item.version.type, item.version.id) for item in unit.writes}
+        for place, one in enumerate(jobs):
+            names = {(item.tenant, item.type, item.write.version.id) for item in one.items}
             if taken.isdisjoint(names):
                 taken |= names
                 shared.append(place)
             else:
-                results[place] = VersionConflictError(unit.writes[0].version.type, unit.writes[0].version.id)
+                results[place] = _conflict(one)
         try:
-            await self._once([jobs[place] for place in shared])
-        except (VersionConflictError, PyMongoError) as error:
-            if isinstance(error, PyMongoError) and not error.has_error_label("TransientTransactionError"):
-                return [error if place in shared else result for place, result in enumerate(results)]
+            committed = await self._together([jobs[place] for place in shared])
+        except _UncertainError as error:
+            return [error.reason if place in shared else result for place, result in enumerate(results)]
+        if not committed:
             for place in shared:
                 results[place] = await self._alone(jobs[place])
+                if isinstance(results[place], ConnectionFailure):
+                    # Those that come after it would wait as long, one after the other.
+                    return [results[place] if other in shared and other > place else found for other, found in enumerate(results)]
         return results
 
-    async def _alone(self, job: Job) -> BaseException | None:
+    async def _together(self, jobs: Sequence[Job]) -> bool:
+        """Write jobs in one transaction; False when nothing is written, True when all is.
+
+        Raises:
+            _UncertainError: it is not known which.
+        """
+        until = deadline(self._database)
         try:
-            await self._transact([job])
-        except Exception as error:  # noqa: BLE001 (the batcher hands it to whoever waits for this job)
+            async with transaction(self._database) as session:
+                await self._write(jobs, session)
+                try:
+                    await commit(session, until)
+                except PyMongoError as error:
+                    if error.has_error_label(TRANSIENT):
+                        return False
+                    raise _UncertainError(error) from error
+        except (VersionConflictError, PyMongoError):
+            return False
+        return True
+
+    async def _alone(self, one: Job) -> Result:
+        try:
+            await self._transact(one)
+        except Exception as error:  # noqa: BLE001 -- the batcher hands it to whoever waits for this job
             return error
         return None
 
-    async def _transact(self, jobs: Sequence[Job]) -> None:
+    async def _transact(self, one: Job) -> None:
         async def work(session: AsyncClientSession) -> None:
-            await self.write(jobs, session)
+            await self._write([one], session)
 
         await in_transaction(self._database, work)
 
-    async def _once(self, jobs: Sequence[Job]) -> None:
-        async with self._database.client.start_session() as session:
-            await session.start_transaction()
-            await self.write(jobs, session)
-            await _commit(session)
+
+class _UncertainError(Exception):
+    """A commit failed in a way that does not tell whether it happened."""
+
+    def __init__(self, reason: PyMongoError) -> None:
+        super().__init__(str(reason))
+        self.reason = reason
 
 
-async def in_transaction(database: Database, work: Callable[[AsyncClientSession], Awaitable[T]]) -> T:
-    """Run `work` in a transaction, again when it meets a conflict.
-
-    Raises:
-        VersionConflictError: `work` raised it, in every attempt.
-        FhirError: 409, when other writers won every time.
-    """
-    attempts = database.settings.transaction_retries + 1
-    for attempt in range(1, attempts + 1):
-        try:
-            async with database.client.start_session() as session:
-                await session.start_transaction()
-                result = await work(session)
-                await _commit(session)
-                return result
-        except PyMongoError as error:
-            if not error.has_error_label("TransientTransactionError"):
-                raise
-            if attempt == attempts:
-                if isinstance(error, ConnectionFailure):
-                    raise
-                raise conflict("Others kept writing the same resources; nothing was changed. Send the request again.") from error
-            await asyncio.sleep(random.uniform(0, min(0.001 * 2**attempt, 0.2)))  # noqa: S311 (jitter is no secret)
-    raise AssertionError
+def by_type(items: Iterable[Item]) -> dict[str, list[Item]]:
+    """Group items by resource type, in their order."""
+    groups: dict[str, list[Item]] = {}
+    for item in items:
+        groups.setdefault(item.type, []).append(item)
+    return groups
 
 
-async def _commit(session: AsyncClientSession) -> None:
-    """Commit, asking again while the outcome is unknown: a commit may be repeated, it happens once."""
-    for attempt in range(1, COMMIT_ATTEMPTS + 1):
-        try:
-            await session.commit_transaction()
-        except PyMongoError as error:
-            if attempt == COMMIT_ATTEMPTS or not error.has_error_label("UnknownTransactionCommitResult"):
-                raise
-        else:
-            return
+def _places(jobs: Sequence[Job]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for place, one in enumerate(jobs):
+        groups.setdefault(one.items[0].type, []).append(place)
+    return groups
 
 
 def _touch() -> Document:
     return {"$set": {"u": utc_now()}, "$inc": {"n": 1}}
 
 
-def _replacement(tenant: str, item: Write) -> ReplaceOne[Document]:
-    key = current_key(tenant, item.version.id)
-    number = item.previous.number if item.previous else 0
-    return ReplaceOne({"_id": key, "v": number}, document(tenant, item.version, item.index))
+def _replacement(item: Item) -> "ReplaceOne[Mapping[str, Any]]":
+    number = item.write.previous.number if item.write.previous else 0
+    return ReplaceOne({"_id": current_key(item.tenant, item.write.version.id), "v": number}, item.current)
 
 
-def _is_key_conflict(error: Document) -> bool:
-    return error.get("code") == DUPLICATE_KEY and "_id" in error.get("keyPattern", {})
+def _conflict(one: Job) -> VersionConflictError:
+    version = one.items[0].write.version
+    return VersionConflictError(version.type, version.id)
+
+
+def _failure(type_: str, items: Sequence[Item], found: Document) -> Exception:
+    """Return what an error of one document means."""
+    text, code = str(found.get("errmsg", "")), found.get("code")
+    if code != DUPLICATE_KEY:
+        return WriteError(text, code, found)
+    if "_id" in found.get("keyPattern", {}):
+        return VersionConflictError(type_, items[0].write.version.id)
+    return DuplicateKeyError(text, code, found)

@@ -10,8 +10,9 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
 from fhir_server.fhir.outcome import conflict
-from fhir_server.store.commit import Committer, in_transaction
+from fhir_server.store.commit import Committer
 from fhir_server.store.database import HISTORY, Database, Document
+from fhir_server.store.transactions import in_transaction
 from fhir_server.store.versions import Version, current_key, history_key
 from fhir_server.store.writes import Unit, VersionConflictError
 
@@ -81,7 +82,7 @@ class Repository:
         if self.session is None:
             await self._committer.commit(self.tenant, unit)
         else:
-            await self._committer.write([(self.tenant, unit)], self.session)
+            await self._committer.write(self.tenant, unit, self.session)
 
     async def prepare(self, types: Iterable[str]) -> None:
         """Make the collections of resource types and of guards, before a transaction that writes them."""

@@ -1,6 +1,6 @@
 """What a unit of work asks of the store, as data."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -56,11 +56,3 @@ def deletion(previous: Version, *, now: datetime) -> Write:
     """Return the write that deletes a resource."""
     moment = next_moment(now, previous)
     return Write(Version(previous.type, previous.id, previous.number + 1, moment, "DELETE", None), None, previous)
-
-
-def by_type(writes: Sequence[Write]) -> dict[str, list[Write]]:
-    """Group writes by resource type, in their order."""
-    groups: dict[str, list[Write]] = {}
-    for item in writes:
-        groups.setdefault(item.version.type, []).append(item)
-    return groups

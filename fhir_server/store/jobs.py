@@ -1,0 +1,76 @@
+"""Units of work as MongoDB will store them.
+
+A unit is encoded before it shares a round trip with others, so that one which can not be stored is refused alone.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import bson
+from bson.errors import BSONError
+from bson.raw_bson import RawBSONDocument
+
+from fhir_server.fhir.outcome import too_large, unprocessable
+from fhir_server.store.documents import CODEC_OPTIONS
+from fhir_server.store.versions import document, history_document
+from fhir_server.store.writes import Unit, Write
+
+LARGEST: Final = 16 * 1024 * 1024
+"""What one document may have, in bytes: https://www.mongodb.com/docs/manual/reference/limits/."""
+RESERVED: Final = 1024
+"""Kept free in a current version, so that it fits into history too, where it has a longer key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One write of a job."""
+
+    tenant: str
+    write: Write
+    current: RawBSONDocument
+    """What the current collection will hold."""
+    superseded: RawBSONDocument | None
+    """What the history collection will hold; None for what has never existed before."""
+
+    @property
+    def type(self) -> str:
+        """The resource type."""
+        return self.write.version.type
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one tenant wants written together."""
+
+    items: tuple[Item, ...]
+    guards: tuple[str, ...]
+    """The keys of guard documents."""
+
+
+def job(tenant: str, unit: Unit) -> Job:
+    """Return the unit, encoded.
+
+    Raises:
+        FhirError: 413 or 422, for a resource that MongoDB can not hold.
+    """
+    return Job(tuple(_item(tenant, write) for write in unit.writes), tuple(f"{tenant}/{key}" for key in sorted(unit.guards)))
+
+
+def _item(tenant: str, write: Write) -> Item:
+    current = _encoded(document(tenant, write.version, write.index), LARGEST - RESERVED)
+    if write.previous is None:
+        return Item(tenant, write, current, None)
+    return Item(tenant, write, current, _encoded(history_document(tenant, write.previous, write.version.last_updated), LARGEST))
+
+
+def _encoded(found: Mapping[str, Any], limit: int) -> RawBSONDocument:
+    try:
+        data = bson.encode(found, codec_options=CODEC_OPTIONS)
+    except (BSONError, ValueError, ArithmeticError, RecursionError):
+        raise unprocessable("The resource holds a name, text or number that the database can not hold.", code="value") from None
+    if len(data) > limit:
+        raise too_large(
+            "The resource is larger than the 16 MB that one resource may have in the database, search index included."
+        )
+    return RawBSONDocument(data)
