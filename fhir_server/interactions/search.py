@@ -13,7 +13,7 @@ from fhir_server.search.query import Results
 from fhir_server.search.run import SearchResult, search
 from fhir_server.store.versions import Version
 
-_UNESCAPED = ":|,$/*@-._~"
+_UNESCAPED = ":,$/*@-._~"
 
 
 async def search_type(ctx: Context, call: Call) -> Reply:
