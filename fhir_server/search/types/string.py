@@ -6,7 +6,7 @@ An entry is the folded text (case, accents, white space). Where the text differs
 itself (of a long one its hash), unless it is the folded one in title case: `soderberg\x01Söderberg`, `smith\x01`. So one index
 serves the start of a text (a range), the exact text (equality) and the order.
 
-Names have in addition the folded ends of each word under `:ends`, which makes `:contains` a range too.
+Names have in addition what follows from each letter on under `:ends`, which makes `:contains` a range too.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from fhir_server.search.values import invalid_value, unescape
 MODIFIERS = frozenset({"exact", "contains"})
 EQUALS, ENDS = "filter.eq", "filter.ew"
 """What only `_filter` asks for: no parameter name can carry a modifier with a dot."""
-SHORTEST_END = 2
+SHORTEST_END, LONGEST_END = 2, 32
 _NAMED = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person", "Organization", "Location"})
 _NAMES = frozenset({"name", "family", "given"})
 _MARK = "\x01"
@@ -94,15 +94,12 @@ def ends_field(parameter: SearchParameter) -> str:
 
 
 def ends(entries: Iterable[str]) -> list[str]:
-    """Return the ends, of at least two letters, of the words in folded entries."""
+    """Return what folded entries hold from each letter on, up to 32 letters; a last letter alone is left out."""
     found: set[str] = set()
     for one in entries:
         folded = one.partition(_MARK)[0]
-        starts = [0, *(place + 1 for place, char in enumerate(folded) if char == " ")]
-        for start in starts:
-            stop = folded.find(" ", start)
-            length = (len(folded) if stop < 0 else stop) - start
-            found.update(folded[start + skip :] for skip in range(max(1, length - SHORTEST_END + 1)))
+        starts = max(1, len(folded) - SHORTEST_END + 1)
+        found.update(folded[start : start + LONGEST_END] for start in range(starts) if folded[start : start + 1].strip())
     return sorted(found)
 
 
@@ -131,4 +128,5 @@ def _containing(field: str, text: str, ends_field: str) -> Filter:
     anywhere: Filter = {field: {"$regex": f"^[^{_MARK}]*{re.escape(text)}"}}
     if not ends_field or len(text) < SHORTEST_END:
         return anywhere
-    return {ends_field: {"$regex": f"^{re.escape(text)}"}, **anywhere}
+    beginning: Filter = {ends_field: {"$regex": f"^{re.escape(text[:LONGEST_END])}"}}
+    return beginning if ends_field == f"{field}:ends" and len(text) <= LONGEST_END else {**beginning, **anywhere}

@@ -63,12 +63,13 @@ def test_a_name_has_its_parts_and_the_ends_of_its_words() -> None:
     assert found["name"] == ["ada\x01", "von ek\x01von Ek", "bo\x01", "dr\x01", "phd\x01PhD"]
     assert found["family"] == ["von ek\x01von Ek"] * 2
     assert found["given"] == ["ada\x01", "bo\x01"]
-    assert found["name:ends"] == ["ada", "bo", "da", "dr", "ek", "hd", "on ek", "phd", "von ek"]
+    assert found["name:ends"] == ["ada", "bo", "da", "dr", "ek", "hd", "n ek", "on ek", "phd", "von ek"]
 
 
-def test_ends_are_of_two_letters_at_least() -> None:
-    """A shorter word is its own end; what follows the word stays."""
-    assert ends(["anna maria\x01"]) == ["anna maria", "aria", "ia", "maria", "na maria", "nna maria", "ria"]
+def test_ends_start_at_every_letter_but_the_last() -> None:
+    """Also at the last one of a word that others follow; a single letter is its own end."""
+    assert ends(["anna maria\x01"]) == ["a maria", "anna maria", "aria", "ia", "maria", "na maria", "nna maria", "ria"]
+    assert max(map(len, ends(["x" * 1000]))) == 32
 
 
 def test_an_address_has_its_parts() -> None:
@@ -100,6 +101,11 @@ def test_contains_is_a_range_over_the_ends_of_names() -> None:
     assert find("family", "contains", "MIT") == {
         "s.name:ends": {"$regex": "^mit"},
         "s.family": {"$regex": "^[^\x01]*mit"},
+    }
+    assert find("name", "contains", "mit") == {"s.name:ends": {"$regex": "^mit"}}
+    assert find("name", "contains", "m" * 40) == {
+        "s.name:ends": {"$regex": "^" + "m" * 32},
+        "s.name": {"$regex": "^[^\x01]*" + "m" * 40},
     }
     assert find("family", "contains", "m") == {"s.family": {"$regex": "^[^\x01]*m"}}
     assert find("address", "contains", "main") == {"s.address": {"$regex": "^[^\x01]*main"}}
