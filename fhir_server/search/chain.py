@@ -4,7 +4,7 @@ https://hl7.org/fhir/R4/search.html#chaining, https://hl7.org/fhir/R4/search.htm
 
 Such a condition is a semi-join, and there are two ways to run it. Where few resources stand at the other end, `resolve`
 lists them, and their ids become a `$in`. Where they are many, `keep` tests the candidates of a page instead, a batch at a
-time, so that no list of ids grows with the data (docs/decisions/0008-chains.md has the measurements).
+time, so that no list of ids grows with the data (docs/decisions/0011-chains.md has the measurements).
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence

@@ -1,6 +1,6 @@
 """Cursors: where a page of results begins.
 
-docs/decisions/0007-keyset-paging.md
+docs/decisions/0010-keyset-paging.md
 
 A cursor holds the sort values of the row that it starts after, so nothing is kept on the server and rows that others
 write meanwhile do not shift the pages. It is sealed for the search that it continues.
