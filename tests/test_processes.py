@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PATIENT = {"resourceType": "Patient", "id": "one", "active": True}
 STOPPED_IN_SECONDS = 15
 

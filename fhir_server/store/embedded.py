@@ -36,6 +36,7 @@ PORTS: Final = range(20_000, 32_000)
 _NOT_YET_INITIALIZED: Final = 94
 _INVALID_REPLICA_SET_CONFIG: Final = 93
 _PR_SET_PDEATHSIG: Final = 1
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
 
 
 class EmbeddedError(RuntimeError):
@@ -328,7 +329,7 @@ def _uri(port: int) -> str:
 def end_with_parent() -> None:
     """Ask Linux to send this process SIGTERM when its parent ends, even by SIGKILL (prctl(2), PR_SET_PDEATHSIG)."""
     parent = os.getppid()
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
