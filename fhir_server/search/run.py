@@ -23,7 +23,7 @@ from fhir_server.search.sort import AFTER_ALL, BEFORE_ALL, order_of, precedes, s
 from fhir_server.store.versions import Version
 
 WHOLE = {"s": 0}
-COUNTED = 5000
+COUNTED = 2000
 """Up to so many matches are counted unasked; the client sees no total where there are more."""
 FEW_TYPES = 8
 """Matches of more types are not counted unasked."""
