@@ -15,6 +15,7 @@ from pymongo.errors import (
     OperationFailure,
     PyMongoError,
     WaitQueueTimeoutError,
+    WriteConcernError,
 )
 
 from fhir_server.exchange import Call, Context, OperationEntry, Reply
@@ -45,6 +46,12 @@ from fhir_server.store.writes import VersionConflictError
 Handler = Callable[[Context, Call], Awaitable[Reply]]
 TOO_LARGE = {10334, 17419, 17420, 10003}
 """MongoDB's codes for documents over 16 MB."""
+PASSING = {6, 7, 24, 43, 64, 89, 91, 112, 134, 175, 189, 225, 239, 246, 251, 262, 276, 9001}
+PASSING |= {10058, 10107, 11600, 11601, 11602, 13435, 13436, 16500}
+"""MongoDB's codes for what passes: it shuts down, changes its primary, lost a cursor, or waits too long for others.
+
+https://github.com/mongodb/mongo/blob/v6.0/src/mongo/base/error_codes.yml
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +175,15 @@ def translated(error: PyMongoError) -> Exception:
         return duplicate("A resource with the same unique key exists already.")
     if isinstance(error, DocumentTooLarge) or _code(error) in TOO_LARGE:
         return too_large("The resource is larger than the 16 MB that one resource may have in the database.")
-    if error.has_error_label("TransientTransactionError") or error.has_error_label("RetryableWriteError"):
-        return unavailable("The database is changing its primary; try again.", 1)
+    if isinstance(error, WriteConcernError) or _is_unconfirmed(error):
+        return unavailable("The database did not confirm what was asked; read what is there before you send it again.")
+    if _code(error) in PASSING or any(map(error.has_error_label, ("TransientTransactionError", "RetryableWriteError"))):
+        return unavailable("The database is interrupted at the moment; try again.", 1)
     return error
+
+
+def _is_unconfirmed(error: PyMongoError) -> bool:
+    return isinstance(error, BulkWriteError) and bool(error.details.get("writeConcernErrors"))
 
 
 def _code(error: PyMongoError) -> int:

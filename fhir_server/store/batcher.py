@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
+from fhir_server.fhir.outcome import unavailable
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -17,7 +19,8 @@ Result = TypeVar("Result")
 class Batcher(Generic[Item, Result]):
     """Hands items to `run` in batches of at most `limit`, with at most `parallel` batches under way.
 
-    `run` answers with one result or exception for each item, in their order.
+    `run` answers with one result or exception for each item, in their order. An item that its caller no longer waits
+    for, after `patience` seconds or because the caller was cancelled, is not run any more; what runs already runs on.
     """
 
     def __init__(
@@ -26,26 +29,41 @@ class Batcher(Generic[Item, Result]):
         *,
         parallel: int = 2,
         limit: int = 64,
+        patience: float | None = None,
     ) -> None:
         self._run = run
         self._parallel = parallel
         self._limit = limit
+        self._patience = patience
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def __call__(self, item: Item) -> Result:
-        """Return the result for the item, or raise its exception."""
+        """Return the result for the item, or raise its exception.
+
+        Raises:
+            FhirError: 503, when there is none within the patience.
+        """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if len(self._under_way) < self._parallel:
             task = asyncio.create_task(self._drain())
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
-        return await future
+        try:
+            async with asyncio.timeout(self._patience):
+                return await future
+        except TimeoutError:
+            if not future.cancelled():
+                raise
+            raise unavailable("The database did not answer in time; whether it did what was asked is not known.") from None
 
     async def _drain(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
+            batch = [(item, future) for item, future in batch if not future.done()]
+            if not batch:
+                continue
             try:
                 results = await self._run([item for item, _ in batch])
             except BaseException as error:  # noqa: BLE001 (whoever waits must hear of it, cancellation included)

@@ -33,8 +33,8 @@ class Committer:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._creator: Batcher[Job, None] = Batcher(self._create)
-        self._sharer: Batcher[Job, None] = Batcher(self._share)
+        self._creator: Batcher[Job, None] = Batcher(self._create, patience=database.patience)
+        self._sharer: Batcher[Job, None] = Batcher(self._share, patience=database.patience)
 
     async def commit(self, tenant: str, unit: Unit) -> None:
         """Make the unit durable.

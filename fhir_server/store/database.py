@@ -29,15 +29,14 @@ GUARDS = "_guards"
 SECRETS = "_secrets"
 GUARD_SECONDS = 3600
 NAMESPACE_EXISTS = 48
+HEARTBEAT_MS = 2000
 
 CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDING)], name="changed")
 DELETED = IndexModel([("t", ASCENDING)], name="deleted", partialFilterExpression={"d": True})
 HISTORY_CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDING), ("v", ASCENDING)], name="changed")
 
 
-def connect(
-    uri: str, settings: Settings, *, event_listeners: Sequence[ConnectionPoolListener] = ()
-) -> Client:
+def connect(uri: str, settings: Settings, *, event_listeners: Sequence[ConnectionPoolListener] = ()) -> Client:
     """Return a client that gives up on an absent MongoDB after `mongodb_timeout_ms`."""
     wait = settings.mongodb_timeout_ms
     return Client(
@@ -48,6 +47,8 @@ def connect(
         serverSelectionTimeoutMS=wait,
         connectTimeoutMS=wait,
         waitQueueTimeoutMS=wait,
+        # What hangs is noticed after this and the time to connect.
+        heartbeatFrequencyMS=max(500, min(HEARTBEAT_MS, wait)),
         socketTimeoutMS=settings.search_timeout_ms + wait,
         retryWrites=True,
         retryReads=True,
@@ -66,7 +67,7 @@ class Database:
         self.mongodb = database.with_options(
             codec_options=CODEC_OPTIONS,
             read_concern=ReadConcern("majority"),
-            write_concern=WriteConcern(w="majority", j=True),
+            write_concern=WriteConcern(w="majority", j=True, wtimeout=settings.mongodb_timeout_ms),
         )
         self._index_models = index_models
         self._collections: dict[str, AsyncCollection[Document]] = {}
@@ -76,6 +77,11 @@ class Database:
         client = database.client
         self._searches = Searches(client.lanes, database.name, CODEC_OPTIONS) if isinstance(client, Client) else None
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @property
+    def patience(self) -> float:
+        """How many seconds a request waits for a round trip that it shares with others."""
+        return 2 * self.settings.mongodb_timeout_ms / 1000
 
     @property
     def client(self) -> AsyncMongoClient[Document]:
@@ -128,7 +134,7 @@ class Database:
         """Return a current version's document; concurrent callers share a round trip."""
         reader = self._readers.get(type_)
         if reader is None:
-            reader = self._readers[type_] = Batcher(self._finder(type_))
+            reader = self._readers[type_] = Batcher(self._finder(type_), patience=self.patience)
         return await reader(key)
 
     def _finder(self, type_: str) -> Callable[[list[str]], Awaitable[list[Document | None]]]:

@@ -20,7 +20,7 @@ from typing import Any, Final
 import bson
 from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference
-from pymongo.errors import ExecutionTimeout, PyMongoError
+from pymongo.errors import ExecutionTimeout, PyMongoError, ServerSelectionTimeoutError
 
 Document = dict[str, Any]
 
@@ -41,6 +41,7 @@ class Lanes:
         self._limit = 0 if client.options.pool_options.server_api else limit
         self._seconds = seconds
         self._free: list[_Lane] = []
+        self._all: set[_Lane] = set()
         self._count = 0
         self._numbers = itertools.cycle(range(1, 2**31))
 
@@ -51,6 +52,7 @@ class Lanes:
 
         Raises:
             ExecutionTimeout: MongoDB ended it after the command's `maxTimeMS`, as it would again.
+            ServerSelectionTimeoutError: MongoDB is away.
         """
         reply = await self.run(database, command, codec_options)
         cursor = reply and reply.get("cursor")
@@ -64,6 +66,7 @@ class Lanes:
 
         Raises:
             ExecutionTimeout: MongoDB ended it after the command's `maxTimeMS`, as it would again.
+            ServerSelectionTimeoutError: MongoDB is away.
         """
         lane = self._free.pop() if self._free else await self._open()
         if lane is None:
@@ -87,6 +90,11 @@ class Lanes:
         await self._drop(lane)
         return None
 
+    def interrupt(self) -> None:
+        """Give up all that is under way, since MongoDB does not answer: it is asked again through PyMongo."""
+        for lane in self._all:
+            lane.interrupt()
+
     async def close(self) -> None:
         """Give all connections back; there will be no more lanes."""
         self._limit = 0
@@ -98,16 +106,24 @@ class Lanes:
             return None
         self._count += 1
         try:
-            return await _Lane.open(self._client)
+            lane = await _Lane.open(self._client)
+        except ServerSelectionTimeoutError:
+            # PyMongo would wait as long again.
+            self._count -= 1
+            raise
         except (PyMongoError, OSError):
             self._count -= 1
         except (AttributeError, TypeError):
             # This PyMongo is not the one that this was written for.
             self._limit = self._count = 0
+        else:
+            self._all.add(lane)
+            return lane
         return None
 
     async def _drop(self, lane: "_Lane") -> None:
         self._count -= 1
+        self._all.discard(lane)
         await lane.close()
 
 
@@ -133,6 +149,11 @@ class _Lane:
             await self._protocol.write(HEADER.pack(HEADER.size + len(body), number, 0, OP_MSG, 0, 0) + body)
             answer, _ = await self._protocol.read(number, LARGEST_ANSWER)
         return memoryview(answer)[BODY_AT:]
+
+    def interrupt(self) -> None:
+        transport = self._protocol.transport
+        if transport is not None:
+            transport.abort()
 
     async def close(self) -> None:
         with contextlib.suppress(PyMongoError, OSError):
