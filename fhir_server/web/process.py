@@ -24,6 +24,7 @@ from fhir_server.web import logs
 from fhir_server.web.app import create_app
 from fhir_server.web.handover import CHANNEL_VARIABLE, GRACE_SECONDS, READY, SETTINGS_VARIABLE, stop_on_signals
 from fhir_server.web.metrics import PoolMonitor
+from fhir_server.web.protocol import Protocol
 
 STARTUP_FAILED: Final = 3
 KEEP_ALIVE_SECONDS: Final = 75
@@ -114,7 +115,7 @@ async def serve(settings: Settings, where: socket.socket, stop: asyncio.Event, *
 def _config(settings: Settings, database: AsyncDatabase[Document]) -> uvicorn.Config:
     return uvicorn.Config(
         create_app(settings, database),
-        http="httptools",
+        http=Protocol,
         ws="none",
         lifespan="on",
         access_log=False,
