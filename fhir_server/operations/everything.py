@@ -211,8 +211,7 @@ class _Record:
         return {"_id": {"$gt": f"{self._access.repo.tenant}/{place.id}"}}
 
     async def _read(self, type_: str, filter_: Filter, limit: int) -> list[Version]:
-        with self._access.in_time():
-            documents = await self._access.find(type_, filter_, WHOLE, sort=[("_id", 1)], limit=limit).to_list()
+        documents = await self._access.read(type_, filter_, WHOLE, sort=[("_id", 1)], limit=limit)
         return [Version.from_document(type_, document) for document in documents]
 
     async def _others(self, place: Cursor | None, limit: int, existing: frozenset[str]) -> list[Version]:

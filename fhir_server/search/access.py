@@ -95,15 +95,22 @@ class Access:
         )
         return cursor.sort(list(sort)) if sort else cursor
 
+    async def read(
+        self, type_: str, filter_: Filter, projection: Mapping[str, Any], *, sort: Sort = (), limit: int
+    ) -> list[Document]:
+        """Return up to `limit` documents of existing resources that match, by the shortest way."""
+        search = Search(type_, self.scope(filter_), projection, tuple(sort), limit, self.remaining_ms())
+        with self.in_time():
+            return await self.repo.database.find(search, self.repo.session)
+
     async def fetch(
         self, type_: str, filter_: Filter, segment: Segment, projection: Mapping[str, Any], limit: int
     ) -> list[Document]:
         """Return the first documents of a segment of a sorted result."""
         wanted = all_of([filter_, segment.filter])
+        if not segment.computed:
+            return await self.read(type_, wanted, projection, sort=segment.sort, limit=limit)
         with self.in_time():
-            if not segment.computed:
-                search = Search(type_, self.scope(wanted), projection, tuple(segment.sort), limit, self.remaining_ms())
-                return await self.repo.database.find(search, self.repo.session)
             cursor = await self.aggregate(type_, sorted_pipeline(self.scope(wanted), segment, projection, limit))
             return await cursor.to_list()
 

@@ -217,11 +217,8 @@ async def _passing_ids(access: Access, type_: str, compiled: Compiled, ids: Sequ
 async def _collect_ids(access: Access, type_: str, compiled: Compiled, bounds: Bounds) -> list[str] | None:
     """Return the ids of the resources that fulfil a condition; None if they are too many."""
     if not compiled.joins:
-        with access.in_time():
-            # The key alone can be read from an index.
-            keys = (
-                await access.find(type_, compiled.filter, {"_id": 1}, limit=bounds.ids + 1).batch_size(bounds.ids + 1).to_list()
-            )
+        # The key alone can be read from an index.
+        keys = await access.read(type_, compiled.filter, {"_id": 1}, limit=bounds.ids + 1)
         start = len(access.repo.tenant) + 1
         return [key["_id"][start:] for key in keys] if len(keys) <= bounds.ids else None
     found: list[str] = []

@@ -150,12 +150,7 @@ class _Gathering:
         wanted = projection(self._registry, [type_], following)
         # Those that are known already may come first: leave room for them, so that they do not hide new ones.
         known = sum(1 for other, _ in self._known if other == type_)
-        with self._access.in_time():
-            documents = (
-                await self._access.find(type_, filter_, wanted, sort=[("_id", 1)], limit=room + known + 1)
-                .batch_size(room + known + 2)
-                .to_list()
-            )
+        documents = await self._access.read(type_, filter_, wanted, sort=[("_id", 1)], limit=room + known + 1)
         fresh = [document for document in documents if (type_, document["i"]) not in self._known]
         self.full = self.full or len(fresh) > room
         for document in fresh[:room]:

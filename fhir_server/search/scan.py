@@ -136,8 +136,7 @@ class Scan:
     async def whole(self, rows: Sequence[Row], projection: dict[str, Any]) -> list[Row]:
         """Return the rows with all that is wanted of their documents; those deleted meanwhile are left out."""
         keys = {"_id": {"$in": [f"{self._access.repo.tenant}/{row.place.id}" for row in rows]}}
-        with self._access.in_time():
-            documents = await self._access.find(self._part.type, keys, projection).to_list() if rows else []
+        documents = await self._access.read(self._part.type, keys, projection, limit=len(rows)) if rows else []
         found = {document["i"]: document for document in documents}
         return [replace(row, document=found[row.place.id]) for row in rows if row.place.id in found]
 

@@ -91,8 +91,7 @@ class _Terminology:
         filter_ = self._access.filter_of(parameter, "", [escape(url)]) if parameter else {}
         if wanted:
             filter_ = {**filter_, "r.version": wanted}
-        with self._access.in_time():
-            found = await self._access.find(type_, filter_, {"r": 1}, sort=[("u", -1)], limit=1).to_list()
+        found = await self._access.read(type_, filter_, {"r": 1}, sort=[("u", -1)], limit=1)
         return found[0]["r"] if found else None
 
     async def _codes(self, resource: Resource, canonical: str, nesting: int) -> list[Token]:
