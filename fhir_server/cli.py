@@ -229,9 +229,9 @@ def reindex(
 
 
 async def _reindex(settings: Settings, types: list[str], *, restart: bool) -> int:
-    from fhir_server.search.index import entries, index_models  # noqa: PLC0415
+    from fhir_server.search.fill import fill  # noqa: PLC0415
+    from fhir_server.search.index import index_models  # noqa: PLC0415
     from fhir_server.search.reindex import Step  # noqa: PLC0415
-    from fhir_server.search.reindex import reindex as run  # noqa: PLC0415
     from fhir_server.store.database import Database, connect  # noqa: PLC0415
 
     with progress_bar() as bar:
@@ -243,9 +243,7 @@ async def _reindex(settings: Settings, types: list[str], *, restart: bool) -> in
         base = settings.base_url or f"http://{settings.host}:{settings.port}/fhir"
         async with connect(settings.mongodb_uri, settings) as client:
             database = Database(client[settings.mongodb_database], settings, index_models)
-            return await run(
-                database, lambda _, resource: entries(resource, None, base), types=types, restart=restart, progress=show
-            )
+            return await fill(database, base, types=types, restart=restart, progress=show)
 
 
 @app.command()

@@ -21,7 +21,7 @@ class EngineTarget:
 
     async def handle(self, call: Call) -> Reply:
         """Answer a Call, or raise a FhirError."""
-        return await handle(self._door.context(self._base), call)
+        return await handle(await self._door.context(self._base), call)
 
     async def send(self, bundle: Bundle) -> Bundle:
         """Process a transaction or batch and return the answer, or raise a FhirError."""

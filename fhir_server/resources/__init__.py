@@ -1,1 +1,11 @@
 """What one resource type does beyond the generic."""
+
+from collections.abc import Mapping
+
+from fhir_server.exchange import Behaviour
+from fhir_server.resources.search_parameter import SearchParameterBehaviour
+
+__all__ = ["BEHAVIOURS"]
+
+BEHAVIOURS: Mapping[str, Behaviour] = {"SearchParameter": SearchParameterBehaviour()}
+"""By resource type."""

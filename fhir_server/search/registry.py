@@ -47,10 +47,13 @@ class Registry:
         """Tell whether a type has parameters that are not of the specification."""
         return type_ in self._custom
 
+    def custom(self) -> list[SearchParameter]:
+        """Return the parameters that are not of the specification."""
+        return [parameter for codes in self._custom.values() for parameter in codes.values()]
+
     def with_custom(self, parameters: Iterable[SearchParameter]) -> "Registry":
         """Return a registry that holds these custom parameters as well."""
-        own = [parameter for codes in self._custom.values() for parameter in codes.values()]
-        return Registry([*own, *parameters])
+        return Registry([*self.custom(), *parameters])
 
 
 @cache

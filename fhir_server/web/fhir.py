@@ -10,6 +10,8 @@ from fhir_server.config import Settings
 from fhir_server.engine import handle, operation_entries, translated
 from fhir_server.exchange import Call, Context, Reply
 from fhir_server.fhir.outcome import FhirError, Issue
+from fhir_server.resources import BEHAVIOURS
+from fhir_server.search.registries import Registries
 from fhir_server.search.registry import Registry
 from fhir_server.store.commit import Committer
 from fhir_server.store.database import Database
@@ -27,23 +29,25 @@ METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 class FhirApp:
     """Answers everything below `/fhir`."""
 
-    def __init__(self, database: Database, settings: Settings, registry: Registry | None = None) -> None:
+    def __init__(self, database: Database, settings: Settings) -> None:
         self._settings = settings
         self._database = database
         self._committer = Committer(database)
-        self._registry = registry
+        self._registries = Registries(database)
         self._base_url = BaseUrl(settings)
         self._operations = operation_entries()
         self._logger = logs.get_logger()
 
-    def context(self, base_url: str, request_id: str = "") -> Context:
+    async def context(self, base_url: str, request_id: str = "") -> Context:
         """Return the context of a request."""
+        registry: Registry = await self._registries.of(self._settings.default_tenant)
         return Context(
             repo=Repository(self._database, self._committer, self._settings.default_tenant),
             settings=self._settings,
             dispatch=handle,
             base_url=base_url,
-            registry=self._registry,
+            registry=registry,
+            behaviours=BEHAVIOURS,
             operations=self._operations,
             request_id=request_id,
         )
@@ -84,7 +88,7 @@ class FhirApp:
     async def _handle(self, scope: Scope, call: Call, base_url: str) -> Reply:
         seen = observation(scope)
         seen.interaction, seen.type = call.interaction, call.type
-        return await handle(self.context(base_url, seen.request_id), call)
+        return await handle(await self.context(base_url, seen.request_id), call)
 
     def _unforeseen(self, error: Exception) -> FhirError:
         known = translated(error) if isinstance(error, PyMongoError) else error
