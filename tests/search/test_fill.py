@@ -65,9 +65,7 @@ async def found(http: httpx.AsyncClient, query: str) -> list[str]:
     return [entry["resource"]["id"] for entry in answer.json().get("entry", [])]
 
 
-async def test_a_parameter_searches_once_it_is_filled(
-    http: httpx.AsyncClient, store: Database, restarted: Restarted, tenant: str
-) -> None:
+async def test_a_parameter_searches_once_it_is_filled(http: httpx.AsyncClient, store: Database, restarted: Restarted) -> None:
     """Until then a search by it says so, and /metadata does not list it."""
     for number, language in enumerate(["sv", "en", "sv"]):
         assert (await http.put(f"SupplyDelivery/s{number}", json=supply(number, language))).status_code == 201
