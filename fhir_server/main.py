@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from fhir_server.serving import Prepare
 
 OK: Final = 0
+FAILED: Final = 1
+"""The workers end at their start."""
 REFUSED: Final = 2
 """The settings can not be obeyed: an unprotected address, a port in use."""
 DATA_IN_USE: Final = 3
@@ -41,7 +43,8 @@ def serve(settings: Settings, *, prepare: "Prepare | None" = None) -> int:
             # Imported while MongoDB starts: both take about a second.
             from fhir_server.serving import run  # noqa: PLC0415
 
-            run(found.model_copy(update={"port": port}), listener, mongod, prepare)
+            if not run(found.model_copy(update={"port": port}), listener, mongod, prepare):
+                return FAILED
     except RefusedError as error:
         return _say(error, REFUSED)
     except DataDirectoryInUseError as error:

@@ -13,7 +13,7 @@ from fhir_server.config import Settings
 from fhir_server.store.embedded import EmbeddedMongod
 from fhir_server.web import logs
 from fhir_server.web.handover import stop_on_signals
-from fhir_server.workers import Workers
+from fhir_server.workers import Workers, WorkersFailedError
 
 WATCH_SECONDS: Final = 0.2
 ROTATE_SECONDS: Final = 60.0
@@ -24,10 +24,15 @@ GetReady = Callable[[], Coroutine[None, None, None]]
 Prepare = Callable[[Settings], Awaitable[None]]
 
 
-def run(settings: Settings, listener: socket.socket, mongod: EmbeddedMongod | None, prepare: Prepare | None) -> None:
-    """Serve on `listener` until SIGTERM or SIGINT; `prepare` is awaited first."""
+def run(settings: Settings, listener: socket.socket, mongod: EmbeddedMongod | None, prepare: Prepare | None) -> bool:
+    """Serve on `listener` until SIGTERM or SIGINT; `prepare` is awaited first. False when the workers can not serve."""
     logs.configure(settings)
-    uvloop.run(serve(settings, listener, mongod, prepare))
+    try:
+        uvloop.run(serve(settings, listener, mongod, prepare))
+    except WorkersFailedError as error:
+        logs.get_logger().error(str(error))
+        return False
+    return True
 
 
 async def serve(settings: Settings, listener: socket.socket, mongod: EmbeddedMongod | None, prepare: Prepare | None) -> None:
@@ -69,13 +74,14 @@ async def _serve_by_workers(
 ) -> None:
     """The workers start at once and listen when MongoDB is ready."""
     working = asyncio.create_task(Workers(settings, listener).run(stop, prepared))
+    # They end by themselves only when they fail; then there is nothing to get ready for.
+    working.add_done_callback(lambda _: stop.set())
     try:
         await _unless(stop, get_ready())
-    except BaseException:
-        stop.set()
+    finally:
+        if not prepared.is_set():
+            stop.set()
         await working
-        raise
-    await working
 
 
 async def _unless(stop: asyncio.Event, work: Awaitable[None]) -> bool:
@@ -105,7 +111,10 @@ async def _watch(mongod: EmbeddedMongod) -> None:
             pause = 0.0 if now - started > STEADY_SECONDS else min(LONGEST_PAUSE, pause * 2 or WATCH_SECONDS)
             started = now
             logger.error("the embedded MongoDB has ended and is started again", reason=mongod.reason())
-            mongod.restart_if_dead()
+            try:
+                mongod.restart_if_dead()
+            except OSError as error:
+                logger.error("it can not be started", reason=str(error))  # noqa: TRY400 -- the message says all
         if now - rotated > ROTATE_SECONDS:
             rotated = now
             mongod.rotate_log()

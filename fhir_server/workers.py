@@ -23,9 +23,14 @@ METRICS_VARIABLE: Final = "PROMETHEUS_MULTIPROC_DIR"
 POLL_SECONDS: Final = 0.1
 BACKLOG: Final = 2048
 ACCEPTED_AT_ONCE: Final = 64
+ATTEMPTS: Final = 3
 LONGEST_PAUSE: Final = 10.0
 STEADY_SECONDS: Final = 30.0
 """A worker that has lived this long is started again at once; one that ends sooner waits, longer each time."""
+
+
+class WorkersFailedError(RuntimeError):
+    """The workers end before they ever serve."""
 
 
 class Worker:
@@ -131,10 +136,15 @@ class Workers:
         self._listener = listener
         self._workers = [Worker() for _ in range(settings.workers)]
         self._turn = 0
+        self._failures = 0
         self._logger = logs.get_logger()
 
     async def run(self, stop: asyncio.Event, prepared: asyncio.Event) -> None:
-        """Keep them running until `stop` is set, then end them in order; accept connections from when all is `prepared`."""
+        """Keep them running until `stop` is set, then end them in order; accept connections from when all is `prepared`.
+
+        Raises:
+            WorkersFailedError: none of them has come as far as to serve.
+        """
         loop = asyncio.get_running_loop()
         with tempfile.TemporaryDirectory(prefix="fhir-metrics-") as metrics:
             environment = {**os.environ, METRICS_VARIABLE: metrics, SETTINGS_VARIABLE: self._settings.model_dump_json()}
@@ -142,6 +152,8 @@ class Workers:
             try:
                 while not stop.is_set():
                     self._tend(environment, Path(metrics))
+                    if not listening and self._failures >= ATTEMPTS * len(self._workers):
+                        raise WorkersFailedError("The workers end at their start; what they wrote above says why.")
                     if not listening and prepared.is_set() and all(worker.ready for worker in self._workers):
                         self._listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                         self._listener.setblocking(False)
@@ -160,6 +172,7 @@ class Workers:
                 pid, code = ended
                 self._logger.error("a worker ended and is started again", pid=pid, code=code)
                 _forget_metrics(metrics, pid)
+                self._failures += 1
             worker.start(environment)
 
     def _accept(self) -> None:

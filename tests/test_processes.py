@@ -101,10 +101,11 @@ def until(what, seconds: float = 20) -> None:
         time.sleep(0.05)
 
 
-def refused(tmp_path: Path, *options: str) -> tuple[int, str]:
+def refused(tmp_path: Path, *options: str, **environment: str) -> tuple[int, str]:
     """Return exit code and message of a server that does not start."""
     command = [sys.executable, "-m", "fhir_server.cli", "serve", *options]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path)
+    around = {name: value for name, value in os.environ.items() if not name.startswith("FHIR_")} | environment
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=around)
     assert done.stdout == ""
     return done.returncode, done.stderr
 
@@ -205,3 +206,11 @@ def served(worker: psutil.Process, port: int) -> int:
     return sum(
         1 for found in worker.net_connections("tcp") if found.laddr.port == port and found.status == psutil.CONN_ESTABLISHED
     )
+
+
+def test_workers_that_never_serve_end_the_server(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import os\nif 'FHIR_WORKER_CHANNEL' in os.environ:\n    os._exit(9)\n")
+    code, message = refused(tmp_path, "--port=0", "--workers=2", PYTHONPATH=str(tmp_path))
+    assert code == 1
+    assert "The workers end at their start" in message
+    assert message.count('"code":9') == 6
