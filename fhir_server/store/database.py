@@ -72,6 +72,7 @@ class Database:
         self._index_models = index_models
         self._collections: dict[str, AsyncCollection[Document]] = {}
         self._prepared: set[str] = set()
+        self._preparers: dict[str, Batcher[str, None]] = {}
         self._readers: dict[str, Batcher[str, Document | None]] = {}
         self._secrets: dict[str, bytes] = {}
         client = database.client
@@ -96,12 +97,26 @@ class Database:
         return found
 
     async def prepare(self, type_: str) -> None:
-        """Make the collections of a resource type and their indexes, unless this process has done so."""
+        """Make the collections of a resource type and their indexes, unless this process has done so.
+
+        Whoever needs them at the same time waits for one attempt: MongoDB would let all of them build everything, and
+        throw away all but one.
+        """
         if type_ in self._prepared:
             return
-        await self.collection(type_).create_indexes([CHANGED, DELETED, *self._index_models(type_)])
-        await self.collection(type_ + HISTORY).create_indexes([HISTORY_CHANGED])
-        self._prepared.add(type_)
+        preparer = self._preparers.get(type_)
+        if preparer is None:
+            patience = self.patience + self.settings.search_timeout_ms / 1000
+            preparer = self._preparers[type_] = Batcher(self._prepare, parallel=1, limit=1000, patience=patience)
+        await preparer(type_)
+
+    async def _prepare(self, types: list[str]) -> list[None]:
+        type_ = types[0]
+        if type_ not in self._prepared:
+            await self.collection(type_).create_indexes([CHANGED, DELETED, *self._index_models(type_)])
+            await self.collection(type_ + HISTORY).create_indexes([HISTORY_CHANGED])
+            self._prepared.add(type_)
+        return [None] * len(types)
 
     async def prepare_guards(self) -> None:
         """Make the collection of guards, whose documents MongoDB removes after an hour."""
