@@ -85,6 +85,13 @@ def test_links_between_documents_lead_somewhere(document):
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
+def test_every_page_is_listed_in_the_table_of_contents():
+    contents = ROOT / "docs" / "README.md"
+    linked = {(contents.parent / link).resolve() for link in re.findall(r"\]\(([^)#]+)", contents.read_text())}
+    pages = {page.resolve() for page in ROOT.glob("docs/**/*.md")} - {contents.resolve()}
+    assert [str(page) for page in sorted(pages - linked)] == []
+
+
 def test_the_scripts_that_documents_name_exist_and_can_be_run():
     named = set(re.findall(r"\bscript/[a-z]+", ALL_TEXT))
     assert {"script/server", "script/test"} <= named
