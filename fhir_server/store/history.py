@@ -17,6 +17,8 @@ from fhir_server.store.repository import Repository
 from fhir_server.store.versions import Version, current_key
 
 Document = dict[str, Any]
+Pipeline = tuple[str, str, list[Document]]
+"""A collection, the resource type that it is of, and the stages that find versions in it."""
 ORDER = {"u": DESCENDING, "k": ASCENDING, "i": ASCENDING, "v": DESCENDING}
 
 
@@ -50,16 +52,31 @@ async def find_versions(repo: Repository, wanted: Wanted, *, after: After | None
         for type_ in wanted.types
         for name in (type_, type_ + HISTORY)
     ]
-    if not pipelines:
-        return []
+    if repo.session is not None:
+        return await _one_after_the_other(repo, pipelines, limit, timeout_ms)
+    return await _united(repo, pipelines, limit, timeout_ms) if pipelines else []
+
+
+async def _united(repo: Repository, pipelines: list[Pipeline], limit: int, timeout_ms: int) -> list[Version]:
     first, _, pipeline = pipelines[0]
     stages = [*pipeline, {"$set": {"k": pipelines[0][1]}}]
     stages += [
         {"$unionWith": {"coll": name, "pipeline": [*stage, {"$set": {"k": type_}}]}} for name, type_, stage in pipelines[1:]
     ]
     stages += [{"$sort": ORDER}, {"$limit": limit}]
-    cursor = await repo.database.collection(first).aggregate(stages, session=repo.session, maxTimeMS=timeout_ms)
+    cursor = await repo.database.collection(first).aggregate(stages, maxTimeMS=timeout_ms)
     return [Version.from_document(document["k"], document) async for document in cursor]
+
+
+async def _one_after_the_other(repo: Repository, pipelines: list[Pipeline], limit: int, timeout_ms: int) -> list[Version]:
+    """Do the same inside a transaction, where MongoDB has no `$unionWith`."""
+    found: list[Version] = []
+    for name, type_, stages in pipelines:
+        cursor = await repo.database.collection(name).aggregate(stages, session=repo.session, maxTimeMS=timeout_ms)
+        found += [Version.from_document(type_, document) async for document in cursor]
+    found.sort(key=lambda version: (version.type, version.id, -version.number))
+    found.sort(key=lambda version: version.last_updated, reverse=True)
+    return found[:limit]
 
 
 async def count_versions(repo: Repository, wanted: Wanted, *, timeout_ms: int) -> int | None:

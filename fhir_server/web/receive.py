@@ -180,7 +180,7 @@ async def read_body(receive: Receive, headers: Headers, settings: Settings) -> b
     """
     limit = settings.max_body_bytes
     stated = headers.get(b"content-length")
-    if stated.isdigit() and int(stated[:20]) > limit:
+    if stated.isdecimal() and int(stated[:20]) > limit:
         raise _over(limit)
     parts, size = [], 0
     while True:

@@ -91,3 +91,18 @@ async def test_types_narrow_the_history_of_the_system(http: httpx.AsyncClient) -
     entries = await walk(http, "_history?_type=Organization")
     assert [entry["resource"]["resourceType"] for entry in entries] == ["Organization"]
     assert (await http.get("_history?_type=Nothing")).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["Patient/{id}/_history", "Patient/_history", "_history"])
+async def test_history_in_a_transaction_shows_what_the_transaction_wrote(http: httpx.AsyncClient, path: str) -> None:
+    id_ = await life(http)
+    other = (await http.post("Basic", json={"resourceType": "Basic", "code": {"text": "x"}})).json()["id"]
+    put = {"request": {"method": "PUT", "url": f"Patient/{id_}"}, "resource": PATIENT | {"id": id_}}
+    get = {"request": {"method": "GET", "url": path.format(id=id_)}}
+    answer = await http.post("", json={"resourceType": "Bundle", "type": "transaction", "entry": [get, put]})
+    assert answer.status_code == 200, answer.text
+    history = answer.json()["entry"][0]["resource"]
+    versions = [(entry["fullUrl"].rpartition("/")[2], entry["response"]["etag"]) for entry in history["entry"]]
+    own = [(id_, f'W/"{number}"') for number in (4, 3, 2, 1)]
+    assert versions == ([own[0], (other, 'W/"1"'), *own[1:]] if path == "_history" else own)
+    assert history["entry"] == (await http.get(get["request"]["url"])).json()["entry"]
