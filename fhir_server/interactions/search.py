@@ -1,5 +1,6 @@
 """search, of a type, of the whole system or in a compartment: https://hl7.org/fhir/R4/http.html#search."""
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from fhir_server.fhir.subset import elements, summary
 from fhir_server.search.compartment import compartment_types
 from fhir_server.search.query import Results
 from fhir_server.search.run import SearchResult, search
-from fhir_server.store.versions import Version
+from fhir_server.store.versions import Version, instant
 
 _UNESCAPED = ":,$/*@-._~"
 
@@ -64,7 +65,12 @@ def asked_types(params: Params) -> list[str]:
 
 def searchset(ctx: Context, path: str, result: SearchResult) -> Resource:
     """Return the Bundle of a page: https://hl7.org/fhir/R4/bundle.html#searchset."""
-    bundle: Resource = {"resourceType": "Bundle", "type": "searchset"}
+    bundle: Resource = {
+        "resourceType": "Bundle",
+        "id": str(uuid.uuid4()),
+        "meta": {"lastUpdated": instant(ctx.now())},
+        "type": "searchset",
+    }
     if result.total is not None:
         bundle["total"] = result.total
     bundle["link"] = _links(ctx, path, result)

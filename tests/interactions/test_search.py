@@ -85,6 +85,8 @@ async def test_an_entry_has_its_full_url_resource_and_mode(ward: httpx.AsyncClie
     assert entry["search"] == {"mode": "match"}
     assert entry["resource"]["meta"]["versionId"] == "1"
     assert found["link"] == [{"relation": "self", "url": "http://test/fhir/Patient?family=gr"}]
+    assert len(found["id"]) == 36
+    assert found["meta"]["lastUpdated"].endswith("Z")
 
 
 async def test_nothing_found_is_an_empty_bundle(ward: httpx.AsyncClient) -> None:
