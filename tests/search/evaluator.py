@@ -175,6 +175,28 @@ def _matches(type_: str, code: str, modifier: str, stored: Any, value: str) -> b
     return _reference_matches(stored, value)
 
 
+def included(world: World, type_: str, ids: list[str], includes: list[tuple[str, str, bool]]) -> set[str]:
+    """Return what comes along with these matches, by includes `Type:code`, each forward or `_rev`, iterating or not."""
+    matches = {f"{type_}/{id_}" for id_ in ids}
+    everything = {f"{one['resourceType']}/{one['id']}": one for some in world.values() for one in some}
+    found: set[str] = set()
+    news, wanted = set(matches), includes
+    while news:
+        step = {to for name, path, _ in wanted for to in _led_to(everything, news, name, path)}
+        news = (step & everything.keys()) - matches - found
+        found |= news
+        wanted = [one for one in includes if one[2]]
+    return found
+
+
+def _led_to(everything: dict[str, Resource], sources: set[str], name: str, path: str) -> set[str]:
+    source, code = path.split(":")
+    find = REFERENCES[source, code]
+    if name == "_include":
+        return {to for one in sources if one.startswith(source + "/") for to in find(everything[one])}
+    return {one for one, resource in everything.items() if one.startswith(source + "/") and sources & set(find(resource))}
+
+
 def search(world: World, type_: str, params: list[tuple[str, str]], sort: str = "") -> list[str]:
     """Return the ids of the resources that match, in their order."""
     found = [one for one in world[type_] if all(holds(world, one, name, value) for name, value in params)]

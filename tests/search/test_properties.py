@@ -13,7 +13,7 @@ from fhir_server.exchange import Call, Context
 from fhir_server.interactions.search import search_type
 from fhir_server.search import chain
 from tests.search import evaluator
-from tests.search.conftest import context_of, put_all
+from tests.search.conftest import BASE, context_of, put_all
 from tests.search.population import CODES, DAYS, FAMILIES, GIVEN, STATUSES, SYSTEMS, population
 
 
@@ -179,3 +179,77 @@ async def test_the_accurate_total_is_how_many_there_are(world: World, query: tup
         bundle = (await search_type(ctx, call)).resource
         assert bundle is not None
         assert bundle["total"] == expected
+
+
+@st.composite
+def expressions(draw: st.DrawFn, type_: str, depth: int) -> tuple[str, Any]:
+    """Draw a `_filter` and how to judge a resource by it: a function of the world and the resource."""
+    way = draw(st.sampled_from(["plain", "and", "or", "not"])) if depth else "plain"
+    if way == "plain":
+        return draw(_comparisons(type_))
+    left, judge_left = draw(expressions(type_, depth - 1))
+    if way == "not":
+        return f"not ({left})", lambda world, one: not judge_left(world, one)
+    right, judge_right = draw(expressions(type_, depth - 1))
+    if way == "and":
+        return f"({left}) and ({right})", lambda world, one: judge_left(world, one) and judge_right(world, one)
+    return f"({left}) or ({right})", lambda world, one: judge_left(world, one) or judge_right(world, one)
+
+
+@st.composite
+def _comparisons(draw: st.DrawFn, type_: str) -> tuple[str, Any]:
+    path, name = "", ""
+    forward = [(code, target) for (of, code), targets in REFERENCES.items() if of == type_ for target in targets]
+    if draw(st.booleans()):
+        code, target = draw(st.sampled_from(forward))
+        path, name, type_ = f"{code}:{target}.", f"{code}:{target}.", target
+    tables = {**evaluator.STRINGS, **evaluator.TOKENS, **evaluator.DATES}
+    code = draw(st.sampled_from([code for of, code in tables if of == type_]))
+    if draw(st.integers(0, 4)) == 0:
+        value = draw(st.sampled_from(["true", "false"]))
+        missing = "false" if value == "true" else "true"
+        return f"{path}{code} pr {value}", lambda world, one: evaluator.holds(world, one, f"{name}{code}:missing", missing)
+    if (type_, code) in evaluator.STRINGS:
+        operator, modifier = draw(st.sampled_from([("sw", ""), ("co", ":contains")]))
+        value = draw(strings)
+        return f'{path}{code} {operator} "{value}"', lambda world, one: evaluator.holds(world, one, name + code + modifier, value)
+    if (type_, code) in evaluator.DATES:
+        operator, day = draw(st.sampled_from(["eq", "gt", "lt", "ge", "le", "sa", "eb"])), draw(st.sampled_from(DAYS))
+        return f"{path}{code} {operator} {day}", lambda world, one: evaluator.holds(world, one, name + code, operator + day)
+    token = draw(_tokens_of(code))
+    return f"{path}{code} eq {token}", lambda world, one: evaluator.holds(world, one, name + code, token)
+
+
+@_BOUNDED
+@given(data=st.data(), type_=st.sampled_from(["Patient", "Observation", "Encounter", "Organization"]))
+async def test_a_filter_finds_what_its_parts_say(world: World, data: st.DataObject, type_: str) -> None:
+    """Any nesting of and, or and not, over any comparison and chain."""
+    text, judge = data.draw(expressions(type_, 3))
+    expected = [one["id"] for one in world.resources[type_] if judge(world.resources, one)]
+    found = await pages(world.ctx, type_, [("_filter", text), ("_count", "1000")])
+    assert found == [expected]
+
+
+paths = st.sampled_from([f"{type_}:{code}" for type_, code in REFERENCES])
+
+
+@_BOUNDED
+@given(
+    query=queries(),
+    includes=st.lists(st.tuples(st.sampled_from(["_include", "_revinclude"]), paths, st.booleans()), min_size=1, max_size=4),
+)
+async def test_what_comes_along_is_what_the_evaluator_reaches(
+    world: World, query: tuple[str, list[tuple[str, str]], str, int], includes: list[tuple[str, str, bool]]
+) -> None:
+    """Forward and backward, iterating or not, and nothing twice."""
+    type_, params, _, count = query
+    asked = [(f"{name}:iterate" if iterate else name, path) for name, path, iterate in includes]
+    call = Call("search-type", type_, params=(*params, *asked, ("_count", str(count))))
+    bundle = (await search_type(world.ctx, call)).resource
+    assert bundle is not None
+    entries = [(entry["search"]["mode"], entry["fullUrl"].removeprefix(f"{BASE}/")) for entry in bundle.get("entry", [])]
+    matches = [name.partition("/")[2] for mode, name in entries if mode == "match"]
+    assert matches == evaluator.search(world.resources, type_, params)[:count]
+    along = [name for mode, name in entries if mode == "include"]
+    assert len(along) == len(set(along))
+    assert set(along) == evaluator.included(world.resources, type_, matches, includes)
