@@ -199,12 +199,18 @@ def _led_to(everything: dict[str, Resource], sources: set[str], name: str, path:
 
 def search(world: World, type_: str, params: list[tuple[str, str]], sort: str = "") -> list[str]:
     """Return the ids of the resources that match, in their order."""
-    found = [one for one in world[type_] if all(holds(world, one, name, value) for name, value in params)]
+    return [name.partition("/")[2] for name in search_all(world, [type_], params, sort)]
+
+
+def search_all(world: World, types: list[str], params: list[tuple[str, str]], sort: str = "") -> list[str]:
+    """Return type and id of the resources of several types that match, in one order."""
+    found = [one for type_ in types for one in world[type_] if all(holds(world, one, name, value) for name, value in params)]
     keys = [key for key in sort.split(",") if key]
-    found.sort(key=lambda one: one["id"], reverse=bool(keys) and keys[-1].startswith("-"))
+    found.sort(key=lambda one: (one["resourceType"], one["id"]), reverse=bool(keys) and keys[-1].startswith("-"))
     for key in reversed(keys):
-        found = _sorted(found, key.removeprefix("-"), descending=key.startswith("-"))
-    return [one["id"] for one in found]
+        if key.lstrip("-") != "_id":
+            found = _sorted(found, key.removeprefix("-"), descending=key.startswith("-"))
+    return [f"{one['resourceType']}/{one['id']}" for one in found]
 
 
 def _sorted(resources: list[Resource], code: str, *, descending: bool) -> list[Resource]:

@@ -10,7 +10,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 
 from fhir_server.config import Settings
 from fhir_server.exchange import Call, Context
-from fhir_server.interactions.search import search_type
+from fhir_server.interactions.search import search_system, search_type
 from fhir_server.search import chain
 from tests.search import evaluator
 from tests.search.conftest import BASE, context_of, put_all
@@ -253,3 +253,45 @@ async def test_what_comes_along_is_what_the_evaluator_reaches(
     along = [name for mode, name in entries if mode == "include"]
     assert len(along) == len(set(along))
     assert set(along) == evaluator.included(world.resources, type_, matches, includes)
+
+
+people = st.sampled_from(
+    [("family", "a"), ("family:missing", "true"), ("given:contains", "n"), ("gender", "male"), ("gender:not", "male")]
+)
+
+
+@settings(_BOUNDED, max_examples=25)
+@given(
+    params=st.lists(people, max_size=2),
+    sort=st.sampled_from(["", "family", "-family", "gender,-family", "-gender,given", "family,-_id", "-_id"]),
+    count=st.sampled_from([1, 2, 5, 50]),
+)
+async def test_several_types_are_merged_in_one_order(world: World, params: list[tuple[str, str]], sort: str, count: int) -> None:
+    """Those that sort equal come by type and id; forward and backward."""
+    types = ["Patient", "Practitioner"]
+    expected = evaluator.search_all(world.resources, types, params, sort)
+    asked = [("_type", ",".join(types)), *params, ("_count", str(count)), *([("_sort", sort)] if sort else [])]
+    found, backward = await _walk(world.ctx, tuple(asked))
+    assert found == expected
+    assert backward == expected
+
+
+async def _walk(ctx: Context, asked: tuple[tuple[str, str], ...]) -> tuple[list[str], list[str]]:
+    """Return what the pages show on the way to the last one, and on the way back."""
+    found: list[str] = []
+    backward: list[str] = []
+    wanted: tuple[tuple[str, str], ...] | None = asked
+    relation = "next"
+    while wanted is not None:
+        bundle = (await search_system(ctx, Call("search-system", params=wanted))).resource
+        assert bundle is not None
+        shown = [entry["fullUrl"].removeprefix(f"{BASE}/") for entry in bundle.get("entry", [])]
+        if relation == "next":
+            found += shown
+        else:
+            backward = shown + backward
+        links = {link["relation"]: link["url"] for link in bundle["link"]}
+        if relation == "next" and "next" not in links:
+            relation, backward = "previous", shown
+        wanted = tuple(parse_qsl(urlsplit(links[relation]).query)) if relation in links else None
+    return found, backward
