@@ -32,7 +32,7 @@ _DEFAULT_KM = 50.0
 _NUMBER = re.compile(r"[+-]?\d{1,20}(?:\.\d{1,20})?")
 _WORD = re.compile(r"\w+")
 _NO_TEXT = re.compile(r"<[^>]*>|&(?:#?\w+);")
-_LONGEST_WORD, _MOST_WORDS = 64, 20
+_LONGEST_WORD, _MOST_WORDS, _LARGEST_ENTRY = 64, 20, 5000
 _NO_CONTENT = frozenset(
     {"resourceType", "id", "url", "system", "reference", "fullUrl", "versionId", "lastUpdated", "profile", "data", "sha1"}
 )
@@ -56,8 +56,8 @@ def words(text: str) -> list[str]:
 
 
 def packed(text: str) -> str:
-    """Return the entry of a text."""
-    return " " + " ".join(word[:_LONGEST_WORD] for word in words(text))
+    """Return the entry of a text, of its first 5,000 different words: a huge resource has to stay below 16 MB with it."""
+    return " " + " ".join(word[:_LONGEST_WORD] for word in words(text)[:_LARGEST_ENTRY])
 
 
 def content(resource: Mapping[str, Any]) -> str:

@@ -51,6 +51,12 @@ def test_the_words_of_narrative_and_content_are_one_entry() -> None:
     assert sorted(found["_content"].split()) == ["1", "a", "ada", "clinic", "generated", "holm"]
 
 
+def test_a_huge_text_has_its_first_words() -> None:
+    """A resource has to stay below the 16 MB of MongoDB together with its entries."""
+    patient = {"resourceType": "Patient", "name": [{"text": " ".join(f"w{number}" for number in range(6000))}]}
+    assert len(entries(patient)["_content"].split()) == 5000
+
+
 def test_all_words_have_to_be_there() -> None:
     """Each by its start, and none as a pattern."""
     assert find("Patient", "_text", "Ada") == {"s._text": {"$regex": " ada"}}
