@@ -12,6 +12,7 @@ from fhir_server.fhir.definitions import RESOURCE_TYPES
 JSON, XML = "application/fhir+json", "application/fhir+xml"
 Parts = dict[str, Any]
 _ID = {"type": "string", "pattern": r"^[A-Za-z0-9\-.]{1,64}$"}
+_EMPTY = ("204", "304")
 _ERRORS = ("400", "404", "405", "406", "409", "410", "412", "413", "414", "415", "422", "428", "503")
 
 
@@ -88,7 +89,10 @@ def _operation_paths() -> Parts:
 
 
 def _operation(summary: str, responses: dict[str, str], parameters: tuple[Parts, ...], body: Parts | None = None) -> Parts:
-    described = {status: {"description": text, "content": _content()} for status, text in responses.items()}
+    described: Parts = {
+        status: {"description": text} | ({} if status in _EMPTY else {"content": _content()})
+        for status, text in responses.items()
+    }
     described |= {status: {"description": "OperationOutcome", "content": _content()} for status in _ERRORS}
     common = [_query("_format"), _query("_pretty"), _header("Prefer")]
     found: Parts = {"summary": summary, "parameters": [*parameters, *common], "responses": described}
