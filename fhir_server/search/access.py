@@ -122,10 +122,13 @@ class Access:
 
     async def distinct(self, type_: str, field: str, filter_: Filter) -> list[Any]:
         """Return the distinct values of a field."""
+        scope = self.scope(filter_)
         with self.in_time():
-            return await self.repo.collection(type_).distinct(
-                field, self.scope(filter_), session=self.repo.session, maxTimeMS=self.remaining_ms()
-            )
+            if self.repo.session is None:
+                return await self.repo.collection(type_).distinct(field, scope, maxTimeMS=self.remaining_ms())
+            # Sharded collections have no `distinct` in a transaction.
+            pipeline: list[Document] = [{"$match": scope}, {"$unwind": f"${field}"}, {"$group": {"_id": f"${field}"}}]
+            return [document["_id"] for document in await (await self.aggregate(type_, pipeline)).to_list()]
 
     async def count(self, type_: str, filter_: Filter, *, limit: int = 0, limit_ms: int = 0) -> int | None:
         """Return how many match; None where they are more than `limit`, or not counted in `limit_ms` (0: no such bound)."""

@@ -59,6 +59,20 @@ async def test_a_search_in_a_transaction_sees_what_it_wrote(ctx: Context, put: P
     assert await ctx.repo.transact(work) == (2, 3, 1)
 
 
+async def test_a_join_in_a_transaction_sees_what_it_wrote(ctx: Context, put: Put) -> None:
+    reference = {"reference": "Patient/p0"}
+    observation = {"resourceType": "Observation", "id": "o", "status": "final", "code": {"text": "x"}, "subject": reference}
+    await put(_patient("p0", active=True), _patient("p1", active=True), observation)
+
+    async def work(repo: Repository) -> list[str]:
+        changed = {"$set": {"s.subject": "Patient/p1"}}
+        await repo.collection("Observation").update_one({"_id": f"{repo.tenant}/o"}, changed, session=repo.session)
+        criteria = (("active", "true"), ("_has:Observation:patient:status", "final"))
+        return [version.id for version in await find_matches(ctx.within(repo), "Patient", criteria)]
+
+    assert await ctx.repo.transact(work) == ["p1"]
+
+
 async def test_of_an_unfilled_parameter_a_search_says_so(ctx: Context, put: Put) -> None:
     """https://hl7.org/fhir/R4/searchparameter.html: until reindexing has filled it, it is as if unknown."""
     known = BUILTIN.get("Patient", "family")
