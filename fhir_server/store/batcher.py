@@ -37,6 +37,7 @@ class Batcher(Generic[Item, Result]):
         self._patience = patience
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
+        self._running = 0
 
     async def __call__(self, item: Item) -> Result:
         """Return the result for the item, or raise its exception.
@@ -46,7 +47,8 @@ class Batcher(Generic[Item, Result]):
         """
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
-        if len(self._under_way) < self._parallel:
+        if self._running < self._parallel:
+            self._running += 1
             task = asyncio.create_task(self._drain())
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
@@ -62,14 +64,20 @@ class Batcher(Generic[Item, Result]):
         while self._waiting:
             batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
             batch = [(item, future) for item, future in batch if not future.done()]
-            if not batch:
-                continue
-            try:
-                results = await self._run([item for item, _ in batch])
-            except BaseException as error:  # noqa: BLE001 (whoever waits must hear of it, cancellation included)
-                results = [error] * len(batch)
-            for (_, future), result in zip(batch, results, strict=True):
-                _settle(future, result)
+            if batch:
+                await self._process(batch)
+        # In the same step as the look at what waits: whoever comes next must not rely on this task, not even before the
+        # event loop has seen that it is done.
+        self._running -= 1
+
+    async def _process(self, batch: "list[tuple[Item, asyncio.Future[Result]]]") -> None:
+        results: Sequence[Result | BaseException]
+        try:
+            results = await self._run([item for item, _ in batch])
+        except BaseException as error:  # noqa: BLE001 (whoever waits must hear of it, cancellation included)
+            results = [error] * len(batch)
+        for (_, future), result in zip(batch, results, strict=True):
+            _settle(future, result)
 
 
 def _settle(future: "asyncio.Future[Result]", result: Result | BaseException) -> None:

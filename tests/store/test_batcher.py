@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from fhir_server.fhir.outcome import FhirError
 from fhir_server.store.batcher import Batcher
 
 
@@ -92,3 +93,59 @@ async def test_a_caller_that_gives_up_does_not_disturb_the_others() -> None:
     assert await kept == 2
     with pytest.raises(asyncio.CancelledError):
         await given_up
+
+
+async def test_a_caller_that_comes_back_at_once_is_served_again() -> None:
+    async def run(items: list[int]) -> list[int]:
+        await asyncio.sleep(0)
+        return items
+
+    async def come_back(batcher: Batcher[int, int], number: int) -> list[int]:
+        return [await batcher(number) for _ in range(50)]
+
+    for parallel in (1, 2):
+        batcher = Batcher(run, parallel=parallel)
+        async with asyncio.timeout(5):
+            found = await asyncio.gather(*(come_back(batcher, number) for number in range(5)))
+        assert found == [[number] * 50 for number in range(5)]
+
+
+async def test_a_caller_waits_no_longer_than_its_patience() -> None:
+    release = asyncio.Event()
+    ran: list[int] = []
+
+    async def run(items: list[int]) -> list[int]:
+        ran.extend(items)
+        await release.wait()
+        return items
+
+    batcher = Batcher(run, parallel=1, patience=0.05)
+    first, second = await asyncio.gather(batcher(1), batcher(2), return_exceptions=True)
+    for refused in (first, second):
+        assert isinstance(refused, FhirError)
+        assert refused.status == 503
+        assert refused.headers == {"Retry-After": "5"}
+    release.set()
+    assert await batcher(3) == 3
+    assert ran == [1, 2, 3]
+
+
+async def test_what_nobody_waits_for_any_more_is_not_begun() -> None:
+    release = asyncio.Event()
+    ran: list[int] = []
+
+    async def run(items: list[int]) -> list[int]:
+        ran.extend(items)
+        await release.wait()
+        return items
+
+    batcher = Batcher(run, parallel=1)
+    kept = asyncio.create_task(batcher(1))
+    await asyncio.sleep(0)
+    given_up = asyncio.create_task(batcher(2))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    release.set()
+    assert await kept == 1
+    assert await batcher(3) == 3
+    assert ran == [1, 3]
