@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 import fhirpathpy
 import httpx
-from tests.conformance.case_expectations import Answer, mistakes
 from fhirpathpy.models import models
+
+from tests.conformance.case_expectations import Answer, mistakes
 
 Case = dict[str, Any]
 _VARIABLE = re.compile(r"\$\{([\w.]+)\}")

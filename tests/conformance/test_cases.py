@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from tests.conformance.case_runner import Case, CaseRunner
 from pymongo.asynchronous.database import AsyncDatabase
 
+from tests.conformance.case_runner import Case, CaseRunner
 from tests.conftest import client_of, default_settings
 
 _FILE = Path(__file__).parents[3] / "shared" / "conformance" / "cases.yaml"

@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from pymongo.asynchronous.database import AsyncDatabase
-from tests.conformance.test_examples import INVALID, INVALID_DEFINITIONS
 
 from fhir_server.config import Settings
 from fhir_server.fhir.codec import decode, encode
+from tests.conformance.test_examples import INVALID, INVALID_DEFINITIONS
 from tests.conftest import client_of
 
 _EXAMPLES = Path(__file__).parents[3] / "shared" / "examples" / "hl7.fhir.r4.examples-4.0.1.tar.xz"
