@@ -60,7 +60,11 @@ async def only_match(ctx: Context, type_: str, params: Params) -> Version | None
 
 async def create_conditionally(ctx: Context, call: Call, resource: Resource) -> Reply:
     """Create where nothing matches (201), else answer what matches (200)."""
-    params = criteria(call.if_none_exist or "")
+    condition = call.if_none_exist or ""
+    if len(condition) > ctx.settings.max_url_bytes:
+        text = f"If-None-Exist has {len(condition)} characters, more than {ctx.settings.max_url_bytes}; narrow the condition."
+        raise bad_request(text, code="too-long")
+    params = criteria(condition)
     found = await only_match(ctx, call.type, params)
     if found is not None:
         return written(call, 200, found)

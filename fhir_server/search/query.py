@@ -95,10 +95,7 @@ def parse_query(
         FhirError: 400 for a malformed name or value, for what is over a bound and, under `strict`, for a parameter that
             one of the types does not have. Without `strict` such a parameter is ignored, with an issue.
     """
-    if len(params) > settings.max_search_params:
-        raise bad_request(f"The search has {len(params)} parameters, more than {settings.max_search_params}.", code="too-costly")
-    for name, value in params:
-        check_text(name, value)
+    _check_size(params, settings)
     reading = _Reading(tuple(types), TermParser(registry, settings), settings)
     for name, value in params:
         if name in _OF_THE_WEB:
@@ -123,10 +120,10 @@ def parse_criteria(type_: str, criteria: Params, registry: Registry, settings: S
     Raises:
         FhirError: 400 for whatever is not a condition on resources of the type: ignoring it would widen the criteria.
     """
+    _check_size(criteria, settings)
     terms = TermParser(registry, settings)
     conditions: list[Condition] = []
     for name, value in criteria:
-        check_text(name, value)
         if name in _OF_THE_WEB:
             continue
         if name.partition(":")[0] in _RESULT_PARAMETERS:
@@ -140,6 +137,13 @@ def parse_criteria(type_: str, criteria: Params, registry: Registry, settings: S
     if not conditions:
         raise bad_request(f"The criteria are empty: name at least one search parameter of {type_}.", code="required")
     return TypeQuery(type_, AllOf(tuple(conditions)))
+
+
+def _check_size(params: Params, settings: Settings) -> None:
+    if len(params) > settings.max_search_params:
+        raise bad_request(f"The search has {len(params)} parameters, more than {settings.max_search_params}.", code="too-costly")
+    for name, value in params:
+        check_text(name, value)
 
 
 def _condition(terms: TermParser, type_: str, name: str, value: str) -> Condition:

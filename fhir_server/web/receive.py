@@ -213,6 +213,8 @@ def _unpacked(body: bytes, limit: int) -> bytes:
         raise _over(limit)
     if not unpacker.eof:
         raise bad_request("The compressed body ends too early.", code="structure")
+    if unpacker.unused_data:
+        raise bad_request("Something follows the end of the compressed body.", code="structure")
     return found
 
 

@@ -1,5 +1,6 @@
 """Requests as bytes: what no HTTP client would let through still reaches the application."""
 
+import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -33,9 +34,15 @@ class Answer:
     body: bytes = b""
 
     @cached_property
+    def content(self) -> bytes:
+        """The body, unpacked."""
+        packed = self.headers.get(b"content-encoding") == b"gzip"
+        return zlib.decompress(self.body, wbits=31) if packed else self.body
+
+    @cached_property
     def json(self) -> Any:
         """The body, decoded."""
-        return decode(self.body, max_depth=1000)
+        return decode(self.content, max_depth=1000)
 
     def __str__(self) -> str:
         return f"{self.request}\n{self.status} {self.headers}\n{self.body[:3000]!r}"
