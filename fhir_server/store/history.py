@@ -46,7 +46,23 @@ class Wanted:
 
 
 async def find_versions(repo: Repository, wanted: Wanted, *, after: After | None, limit: int, timeout_ms: int) -> list[Version]:
-    """Return at most `limit` versions, newest first."""
+    """Return at most `limit` versions, newest first.
+
+    MongoDB looks at one collection after the other, at the current versions first. So one that is superseded in between
+    is seen twice, and none is overseen.
+    """
+    versions = await _look(repo, wanted, after=after, limit=limit, timeout_ms=timeout_ms)
+    found = _distinct(versions)
+    if len(found) < len(versions):
+        found = _distinct(await _look(repo, wanted, after=after, limit=2 * limit, timeout_ms=timeout_ms))
+    return found[:limit]
+
+
+def _distinct(versions: Iterable[Version]) -> list[Version]:
+    return list({(version.type, version.id, version.number): version for version in versions}.values())
+
+
+async def _look(repo: Repository, wanted: Wanted, *, after: After | None, limit: int, timeout_ms: int) -> list[Version]:
     pipelines = [
         (name, type_, [*_matching(repo.tenant, wanted, name, type_, after), {"$sort": _order(wanted)}, {"$limit": limit}])
         for type_ in wanted.types
