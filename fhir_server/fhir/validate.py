@@ -9,11 +9,9 @@ from typing import Any
 from fhir_server.fhir.invariants import check_invariants
 from fhir_server.fhir.outcome import Issue
 from fhir_server.fhir.validation.compile import check_resource
-from fhir_server.fhir.validation.problem import Problem, quote
+from fhir_server.fhir.validation.problem import ENOUGH, Problem, quote
 
 __all__ = ["check_invariants", "validate"]
-
-_MOST_ISSUES = 1000
 
 
 def validate(resource: Any, *, type_: str = "", max_depth: int = 64) -> list[Issue]:
@@ -33,9 +31,9 @@ def validate(resource: Any, *, type_: str = "", max_depth: int = 64) -> list[Iss
     if problems is None:
         return []
     root = actual if isinstance(actual, str) and _is_located(problems) else ""
-    issues = [problem.to_issue(root) for problem in problems[:_MOST_ISSUES]]
-    if len(problems) > _MOST_ISSUES:
-        issues.append(Issue("too-costly", f"{len(problems) - _MOST_ISSUES:,} more errors are not listed."))
+    issues = [problem.to_issue(root) for problem in problems[:ENOUGH]]
+    if len(problems) > ENOUGH:
+        issues.append(Issue("too-costly", f"There are more errors than the first {ENOUGH:,}; the others are not listed."))
     return issues
 
 

@@ -468,10 +468,19 @@ def test_nesting_is_bounded():
     assert [issue.code for issue in validate(nested(100_000))] == ["structure"]
 
 
-def test_very_many_errors_are_counted_and_not_all_listed():
+def test_very_many_errors_are_neither_all_listed_nor_all_looked_for():
     issues = validate(patient(name=[{"use": "x"}] * 50_000))
     assert len(issues) == 1001
-    assert issues[-1].diagnostics == "49,000 more errors are not listed."
+    assert issues[-1].diagnostics == "There are more errors than the first 1,000; the others are not listed."
+    assert len(validate(patient(**{f"x{number}": 1 for number in range(50_000)}))) == 1001
+
+
+def test_what_stands_behind_many_references_to_contained_resources_is_still_checked():
+    contained = [{"resourceType": "Practitioner", "id": "a"}]
+    references = [{"reference": "#a"}] * 2000
+    assert validate(patient(contained=contained, generalPractitioner=references)) == []
+    found = validate(patient(contained=contained, generalPractitioner=[*references, {"reference": 1}]))
+    assert [issue.expression for issue in found] == [("Patient.generalPractitioner[2000].reference",)]
 
 
 def test_the_resource_is_left_as_it_was():

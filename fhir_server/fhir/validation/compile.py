@@ -11,7 +11,7 @@ from typing import Any
 from fhir_server.fhir.definitions import RESOURCE_TYPES, TYPES, Element, Type, value_set_codes
 from fhir_server.fhir.validation.bindings import FORMATS, code_check, concept_check, format_check
 from fhir_server.fhir.validation.primitives import PRIMITIVES
-from fhir_server.fhir.validation.problem import Check, Problem, Problems, joined, quote, within, wrong_kind
+from fhir_server.fhir.validation.problem import ENOUGH, Check, Problem, Problems, joined, quote, within, wrong_kind
 from fhir_server.fhir.validation.references import canonical_check, reference_check, settle
 from fhir_server.fhir.validation.siblings import sibling_check, siblings_check
 
@@ -143,7 +143,7 @@ def _one(element: Element, check_of: Callable[[str], Check]) -> Check:
     return PRIMITIVES.get(type_) or check_of(type_)
 
 
-def _object(shape: _Shape, *, may_be_bare: bool) -> Check:
+def _object(shape: _Shape, *, may_be_bare: bool) -> Check:  # noqa: C901 - every resource passes this loop: calls would cost
     members, required = shape.members, shape.required
     check_choices = _choices(shape) if shape.choices else None
 
@@ -151,6 +151,7 @@ def _object(shape: _Shape, *, may_be_bare: bool) -> Check:
         if type(value) is not dict:
             return wrong_kind("an object", value)
         problems: Problems | None = None
+        unknown = 0
         for name, item in value.items():
             try:
                 check_member = members[name]
@@ -158,6 +159,9 @@ def _object(shape: _Shape, *, may_be_bare: bool) -> Check:
                 problems = joined(
                     problems, [Problem("structure", f"{shape.type} has no element {quote(name)}.", shape.piece(name))]
                 )
+                unknown += 1
+                if unknown > ENOUGH:
+                    return problems
                 continue
             found = check_member(item, value)
             if found is not None:
@@ -232,12 +236,17 @@ def _array(name: str, check_item: Check, is_primitive: bool, least: int, most: i
         if type(value) is not list:
             return wrong_kind("an array", value)
         problems: Problems | None = None
+        wrong = 0
         for index, item in enumerate(value):
             if item is None and is_primitive and _is_extended(name, index, owner):
                 continue
             found = check_item(item, owner)
             if found is not None:
                 problems = joined(problems, within(f"[{index}]", found))
+                # What may yet be settled does not count.
+                wrong += found[0].fragment is None
+                if wrong > ENOUGH:
+                    return problems
         if len(value) < least or 0 < most < len(value):
             problems = joined(problems, [_wrong_count(len(value), least, most)])
         return problems

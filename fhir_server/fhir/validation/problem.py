@@ -6,6 +6,8 @@ from typing import Any
 from fhir_server.fhir.outcome import Issue
 
 _QUOTED = 80
+ENOUGH = 1000
+"""After this many errors in one array or object the rest of it is not looked at: the time to refuse is bounded too."""
 
 
 class Problem:
