@@ -1,31 +1,24 @@
 """How units of work reach MongoDB.
 
-A creation alone is one insert, without a transaction. Any other unit is a transaction: superseded versions are copied
-to history, current ones replaced under a predicate on their version. Units that arrive while others are being
-committed share the next insert or transaction (docs/decisions/0004-shared-round-trips.md); when a shared transaction
-fails, each of its units is tried alone, so that none fails for another's sake.
+A creation alone is one insert, an update or deletion alone a copy to history and a replacement
+(`fhir_server.store.supersede`), both without a transaction; those that arrive while others are under way share the next
+round trip (docs/decisions/0004-shared-round-trips.md). Every larger unit is a transaction of its own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-from pymongo import ReplaceOne, UpdateOne
+from pymongo import UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
-from pymongo.errors import BulkWriteError, ConnectionFailure, DuplicateKeyError, PyMongoError, WriteError
+from pymongo.errors import BulkWriteError, PyMongoError
 
 from fhir_server.exchange import utc_now
 from fhir_server.store.batcher import Batcher
 from fhir_server.store.database import GUARDS, HISTORY, Database, Document
+from fhir_server.store.failures import failure
 from fhir_server.store.jobs import Item, Job, job
-from fhir_server.store.transactions import TRANSIENT, commit, deadline, in_transaction, transaction
-from fhir_server.store.versions import current_key
+from fhir_server.store.supersede import Result, replacement, supersede
+from fhir_server.store.transactions import TRANSIENT, in_transaction
 from fhir_server.store.writes import Unit, VersionConflictError
-
-DUPLICATE_KEY = 11000
-SHARED_WRITES = 4
-"""Larger units have a transaction of their own."""
-
-Result = BaseException | None
 
 
 class Committer:
@@ -34,7 +27,7 @@ class Committer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._creator: Batcher[Job, None] = Batcher(self._create, patience=database.patience)
-        self._sharer: Batcher[Job, None] = Batcher(self._share, patience=database.patience)
+        self._replacer: Batcher[Job, None] = Batcher(self._replace, patience=database.patience)
 
     async def commit(self, tenant: str, unit: Unit) -> None:
         """Make the unit durable.
@@ -45,10 +38,8 @@ class Committer:
         """
         await self.prepare(unit)
         wanted = job(tenant, unit)
-        if len(wanted.items) == 1 and not wanted.guards and wanted.items[0].superseded is None:
-            await self._creator(wanted)
-        elif len(wanted.items) <= SHARED_WRITES and not wanted.guards:
-            await self._sharer(wanted)
+        if len(wanted.items) == 1 and not wanted.guards:
+            await (self._creator if wanted.items[0].superseded is None else self._replacer)(wanted)
         elif wanted.items:
             await self._transact(wanted)
 
@@ -77,9 +68,10 @@ class Committer:
             try:
                 await self._write_type(type_, items, session)
             except BulkWriteError as error:
-                if error.has_error_label(TRANSIENT):
+                failed = error.details["writeErrors"]
+                if error.has_error_label(TRANSIENT) or not failed:
                     raise
-                raise _failure(type_, items, error.details["writeErrors"][0]) from error
+                raise failure(type_, items[0], failed[0]) from error
 
     async def _write_type(self, type_: str, items: Sequence[Item], session: AsyncClientSession) -> None:
         current = self._database.collection(type_)
@@ -90,7 +82,7 @@ class Committer:
         if replaced:
             old = [item.superseded for item in replaced if item.superseded is not None]
             await self._database.collection(type_ + HISTORY).insert_many(old, session=session)
-            result = await current.bulk_write([_replacement(item) for item in replaced], session=session)
+            result = await current.bulk_write([replacement(item) for item in replaced], session=session)
             if result.matched_count != len(replaced):
                 raise VersionConflictError(type_, replaced[0].write.version.id)
 
@@ -110,75 +102,28 @@ class Committer:
             results: list[Result] = [error if error.details["writeConcernErrors"] else None] * len(items)
             for found in error.details["writeErrors"]:
                 place = found["index"]
-                results[place] = _failure(type_, [items[place]], found)
+                results[place] = failure(type_, items[place], found)
             return results
         except PyMongoError as error:
             return [error] * len(items)
         return [None] * len(items)
 
-    async def _share(self, jobs: list[Job]) -> list[Result]:
-        results: list[Result] = [None] * len(jobs)
-        taken: set[tuple[str, str, str]] = set()
-        shared: list[int] = []
-        for place, one in enumerate(jobs):
-            names = {(item.tenant, item.type, item.write.version.id) for item in one.items}
-            if taken.isdisjoint(names):
-                taken |= names
-                shared.append(place)
-            else:
-                results[place] = _conflict(one)
-        try:
-            committed = await self._together([jobs[place] for place in shared])
-        except _UncertainError as error:
-            return [error.reason if place in shared else result for place, result in enumerate(results)]
-        if not committed:
-            for place in shared:
-                results[place] = await self._alone(jobs[place])
-                if isinstance(results[place], ConnectionFailure):
-                    # Those that come after it would wait as long, one after the other.
-                    return [results[place] if other in shared and other > place else found for other, found in enumerate(results)]
+    async def _replace(self, jobs: list[Job]) -> list[Result]:
+        results: list[Result] = [_conflict(one) for one in jobs]
+        for type_, places in _places(jobs).items():
+            # Of two that follow the same version only one can win; the other looks again.
+            first = {(jobs[place].items[0].tenant, jobs[place].items[0].write.version.id): place for place in reversed(places)}
+            chosen = sorted(first.values())
+            outcome = await supersede(self._database, type_, [jobs[place].items[0] for place in chosen])
+            for place, result in zip(chosen, outcome, strict=True):
+                results[place] = result
         return results
-
-    async def _together(self, jobs: Sequence[Job]) -> bool:
-        """Write jobs in one transaction; False when nothing is written, True when all is.
-
-        Raises:
-            _UncertainError: it is not known which.
-        """
-        until = deadline(self._database)
-        try:
-            async with transaction(self._database) as session:
-                await self._write(jobs, session)
-                try:
-                    await commit(session, until)
-                except PyMongoError as error:
-                    if error.has_error_label(TRANSIENT):
-                        return False
-                    raise _UncertainError(error) from error
-        except (VersionConflictError, PyMongoError):
-            return False
-        return True
-
-    async def _alone(self, one: Job) -> Result:
-        try:
-            await self._transact(one)
-        except Exception as error:  # noqa: BLE001 -- the batcher hands it to whoever waits for this job
-            return error
-        return None
 
     async def _transact(self, one: Job) -> None:
         async def work(session: AsyncClientSession) -> None:
             await self._write([one], session)
 
         await in_transaction(self._database, work)
-
-
-class _UncertainError(Exception):
-    """A commit failed in a way that does not tell whether it happened."""
-
-    def __init__(self, reason: PyMongoError) -> None:
-        super().__init__(str(reason))
-        self.reason = reason
 
 
 def by_type(items: Iterable[Item]) -> dict[str, list[Item]]:
@@ -200,21 +145,6 @@ def _touch() -> Document:
     return {"$set": {"u": utc_now()}, "$inc": {"n": 1}}
 
 
-def _replacement(item: Item) -> "ReplaceOne[Mapping[str, Any]]":
-    number = item.write.previous.number if item.write.previous else 0
-    return ReplaceOne({"_id": current_key(item.tenant, item.write.version.id), "v": number}, item.current)
-
-
 def _conflict(one: Job) -> VersionConflictError:
     version = one.items[0].write.version
     return VersionConflictError(version.type, version.id)
-
-
-def _failure(type_: str, items: Sequence[Item], found: Document) -> Exception:
-    """Return what an error of one document means."""
-    text, code = str(found.get("errmsg", "")), found.get("code")
-    if code != DUPLICATE_KEY:
-        return WriteError(text, code, found)
-    if "_id" in found.get("keyPattern", {}):
-        return VersionConflictError(type_, items[0].write.version.id)
-    return DuplicateKeyError(text, code, found)

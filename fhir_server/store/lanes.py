@@ -1,7 +1,7 @@
 """Reads on connections of their own, past the parts of PyMongo that cost the most.
 
 A `find` through PyMongo takes this process four times the work that its two messages do: a connection is checked out
-under locks, each answer is awaited by two tasks and a timer, and a cursor is made (docs/decisions/0008-lanes.md has the
+under locks, each answer is awaited by two tasks and a timer, and a cursor is made (docs/decisions/0009-lanes.md has the
 figures). A lane is a connection that PyMongo has made, authenticated and handed out, on which one read at a time is
 sent and awaited.
 

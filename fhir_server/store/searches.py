@@ -1,7 +1,7 @@
 """Searches that arrive while others of the same shape are under way share one round trip.
 
 Eight searches in one aggregation cost MongoDB little more than half of what they cost apart, and this process a
-quarter (docs/decisions/0008-lanes.md). Only what is quick is shared, so that nobody waits for somebody else's slow
+quarter (docs/decisions/0009-lanes.md). Only what is quick is shared, so that nobody waits for somebody else's slow
 search; what a search finds and its order are the same in either way.
 """
 

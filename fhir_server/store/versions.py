@@ -3,7 +3,7 @@
 The current version of a resource is a document of the collection named by its type, a superseded one a document of
 `<type>_history` (docs/decisions/0003-versions.md):
 
-    {_id: "{tenant}/{id}", t: tenant, i: id, v: 3, u: lastUpdated, m: "PUT", r: {…the resource…}, s: {…index…}}
+    {_id: "{tenant}/{id}", t: tenant, i: id, v: 3, u: lastUpdated, m: "PUT", w: token, r: {…resource…}, s: {…index…}}
 
 A deletion is a version too: `d: true`, without `r` and `s`. History documents have no `s`, but `e`, the time when they
 were superseded, and end their `_id` with the version, padded so that the order of the keys is that of the versions.
@@ -27,6 +27,8 @@ class Version:
     last_updated: datetime
     method: str
     resource: Resource | None
+    token: int = 0
+    """A random number by which a writer knows its own version again."""
 
     @property
     def deleted(self) -> bool:
@@ -46,7 +48,7 @@ class Version:
     @staticmethod
     def from_document(type_: str, document: Mapping[str, Any]) -> "Version":
         """Read a document of a current or a history collection."""
-        return Version(type_, document["i"], document["v"], document["u"], document["m"], document.get("r"))
+        return Version(type_, document["i"], document["v"], document["u"], document["m"], document.get("r"), document.get("w", 0))
 
 
 def current_key(tenant: str, id_: str) -> str:
@@ -68,6 +70,7 @@ def document(tenant: str, version: Version, index: Mapping[str, Any] | None) -> 
         "v": version.number,
         "u": version.last_updated,
         "m": version.method,
+        "w": version.token,
     }
     if version.resource is None:
         found["d"] = True

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from random import getrandbits
 from typing import Any
 
 from fhir_server.exchange import Resource
@@ -49,10 +50,12 @@ def write(resource: Resource, index: Index, *, id_: str, now: datetime, method: 
     number = previous.number + 1 if previous else 1
     moment = next_moment(now, previous)
     found = stamped(resource, id_, number, moment)
-    return Write(Version(resource["resourceType"], id_, number, moment, method, found), index, previous)
+    return Write(Version(resource["resourceType"], id_, number, moment, method, found, getrandbits(62)), index, previous)
 
 
 def deletion(previous: Version, *, now: datetime) -> Write:
     """Return the write that deletes a resource."""
     moment = next_moment(now, previous)
-    return Write(Version(previous.type, previous.id, previous.number + 1, moment, "DELETE", None), None, previous)
+    return Write(
+        Version(previous.type, previous.id, previous.number + 1, moment, "DELETE", None, getrandbits(62)), None, previous
+    )

@@ -15,7 +15,7 @@ from fhir_server.store.commit import Committer
 from fhir_server.store.database import Database
 from fhir_server.store.history import After, Wanted, count_versions, find_versions
 from fhir_server.store.repository import Repository
-from fhir_server.store.versions import Version
+from fhir_server.store.versions import Version, history_document
 from fhir_server.store.writes import Unit, VersionConflictError, Write, deletion, write
 
 NOW = datetime(2024, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
@@ -108,13 +108,51 @@ async def test_of_concurrent_updates_of_one_version_exactly_one_wins(repo: Repos
     assert sum(isinstance(result, VersionConflictError) for result in results) == 11
 
 
-async def test_updates_of_different_resources_share_a_transaction_and_all_succeed(repo: Repository) -> None:
+async def test_updates_of_different_resources_share_round_trips_and_all_succeed(repo: Repository) -> None:
     firsts = [creation(f"r{number}") for number in range(20)]
     await asyncio.gather(*(repo.commit(Unit((item,))) for item in firsts))
     await asyncio.gather(*(repo.commit(Unit((change(item.version),))) for item in firsts))
     found = await repo.currents(("Basic", f"r{number}") for number in range(20))
     assert {version.number for version in found} == {2}
     assert len(found) == 20
+
+
+async def test_of_updates_by_several_processes_exactly_one_wins_and_history_has_each_version_once(
+    repo: Repository, store: Database
+) -> None:
+    processes = [Repository(store, Committer(store), repo.tenant) for _ in range(4)]
+    items = [creation(f"p{number}") for number in range(6)]
+    await asyncio.gather(*(repo.commit(Unit((item,))) for item in items))
+    attempts = [
+        process.commit(Unit((change(item.version, language=f"l{number}"),)))
+        for item in items
+        for number, process in enumerate(processes)
+    ]
+    results = await asyncio.gather(*attempts, return_exceptions=True)
+    for place in range(6):
+        of_one = results[4 * place : 4 * place + 4]
+        assert sorted(type(result).__name__ for result in of_one) == ["NoneType"] + ["VersionConflictError"] * 3
+        current = await repo.current("Basic", f"p{place}")
+        assert current is not None
+        assert current.resource is not None
+        assert current.resource["language"] == f"l{of_one.index(None)}"
+    assert await count_versions(repo, Wanted(("Basic",)), timeout_ms=5000) == 12
+
+
+async def test_a_copy_that_a_killed_update_left_is_shown_once_and_ends_with_the_next_update(
+    repo: Repository, store: Database
+) -> None:
+    first = creation()
+    await repo.commit(Unit((first,)))
+    left = history_document(repo.tenant, first.version, NOW + timedelta(seconds=1))
+    await store.collection("Basic_history").insert_one(left)
+    assert [version.number for version in await _history(repo)] == [1]
+    second = change(first.version)
+    await repo.commit(Unit((second,)))
+    assert [version.number for version in await _history(repo)] == [2, 1]
+    copy = await store.collection("Basic_history").find_one({"_id": left["_id"]})
+    assert copy is not None
+    assert copy["e"] == second.version.last_updated
 
 
 async def test_a_deletion_is_a_version_and_counting_goes_on_after_it(repo: Repository) -> None:
