@@ -79,7 +79,7 @@ class Settings(BaseSettings):
     max_chain_depth: int = Field(6, ge=1, description="Largest number of links in a chained search parameter.")
     search_timeout_ms: int = Field(15_000, ge=100, description="How long one search may run in MongoDB, in milliseconds.")
     count_timeout_ms: int = Field(
-        50, ge=1, description="How long an exact total may be counted when none was asked for, in milliseconds."
+        20, ge=1, description="How long an exact total may be counted when none was asked for, in milliseconds."
     )
     transaction_retries: int = Field(20, ge=0, description="How often a transaction that lost a write conflict is tried again.")
 

@@ -68,6 +68,11 @@ class Compiled:
     joins: tuple[Join, ...] = ()
 
     @property
+    def tests_first(self) -> bool:
+        """Whether testing candidates is cheaper than listing: what refers to them has to be read as a whole for a list."""
+        return all(isinstance(join, Backward) for join in self.joins)
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """The fields that the joins need."""
         return tuple(field for join in self.joins for field in join.fields)

@@ -76,6 +76,10 @@ class Scan:
             candidates = await self._read(compiled.filter, place, self._step(limit), self._keys())
             if len(candidates) < self._step(limit):
                 return await self.whole((await self._kept(candidates))[:limit], projection)
+            if compiled.tests_first:
+                kept = await self._kept(candidates)
+                if len(kept) >= limit:
+                    return await self.whole(kept[:limit], projection)
         if compiled.joins:
             compiled = await self._resolve()
         if not compiled.joins:
