@@ -5,9 +5,10 @@ A creation alone is one insert, an update or deletion alone a copy to history an
 round trip (docs/decisions/0004-shared-round-trips.md). Every larger unit is a transaction of its own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from pymongo import UpdateOne
+from pymongo import ReplaceOne, UpdateOne
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import BulkWriteError, PyMongoError
 
@@ -80,8 +81,13 @@ class Committer:
         if created:
             await current.insert_many(created, session=session)
         if replaced:
-            old = [item.superseded for item in replaced if item.superseded is not None]
-            await self._database.collection(type_ + HISTORY).insert_many(old, session=session)
+            # An update outside of transactions may have left a copy of what is still current.
+            copies: list[ReplaceOne[Mapping[str, Any]]] = [
+                ReplaceOne({"_id": item.superseded["_id"]}, item.superseded, upsert=True)
+                for item in replaced
+                if item.superseded is not None
+            ]
+            await self._database.collection(type_ + HISTORY).bulk_write(copies, session=session)
             result = await current.bulk_write([replacement(item) for item in replaced], session=session)
             if result.matched_count != len(replaced):
                 raise VersionConflictError(type_, replaced[0].write.version.id)
