@@ -17,8 +17,8 @@ from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, all_of, value_at
 from fhir_server.search.types import reference
 
-FEW = 500
-"""So many ids are put into a `$in` without hesitation."""
+FEW = 1000
+"""So many ids are put into a `$in` without hesitation; half as many documents are read to find some."""
 BATCH = 500
 
 
@@ -256,7 +256,7 @@ async def _bounded(
     access: Access, type_: str, compiled: Compiled, fields: Iterable[str], bounds: Bounds
 ) -> AsyncIterator[list[Document] | None]:
     """Yield what passes; then None where, short of exactness, more would have to be read than is worth it."""
-    limit = 0 if bounds.exact else bounds.ids + 1
+    limit = 0 if bounds.exact else bounds.ids // 2 + 1
     whole = Compiled(compiled.filter)
     async for batch in _passing(access, type_, whole, (*fields, *compiled.fields), limit=limit):
         if limit and len(batch) == limit:

@@ -37,13 +37,13 @@ class Part:
 class Scan:
     """Reads the rows of one type in their order.
 
-    Where chains are among the conditions: if the other conditions leave few candidates, these are tested. Else what
-    stands at the ends of the chains is listed, if that is little. Else candidates are tested in the order of the page
-    until it is full, or, where hits are rare among them, the chains are listed after all.
+    Where chains are among the conditions, what stands at their ends is listed, if that is little. Else candidates are
+    tested in the order of the page until it is full, or, where hits are rare among them, the chains are listed after all.
+    Where there are other conditions beside `_has`, the first candidates are tested before anything is listed.
     """
 
     STEP = 250
-    """So many candidates are tested at once at first; so few are always tested."""
+    """So many candidates are tested at once at first."""
     PATIENCE = 1500
     """So many candidates are tested for a page."""
 
@@ -71,22 +71,16 @@ class Scan:
         if limit <= 0:
             return []
         compiled = self._part.compiled
-        candidates = None
-        if compiled.joins and is_positive(compiled.filter):
+        if compiled.joins and compiled.tests_first and is_positive(compiled.filter):
             candidates = await self._read(compiled.filter, place, self._step(limit), self._keys())
-            if len(candidates) < self._step(limit):
-                return await self.whole((await self._kept(candidates))[:limit], projection)
-            if compiled.tests_first:
-                kept = await self._kept(candidates)
-                if len(kept) >= limit:
-                    return await self.whole(kept[:limit], projection)
+            kept = await self._kept(compiled, candidates)
+            if len(kept) >= limit or len(candidates) < self._step(limit):
+                return await self.whole(kept[:limit], projection)
         if compiled.joins:
             compiled = await self._resolve()
         if not compiled.joins:
             return await self._read(compiled.filter, place, limit, projection)
-        # What was listed meanwhile is in the filter now, which these candidates have not seen.
-        reusable = candidates if len(compiled.joins) == len(self._part.compiled.joins) else None
-        return await self._tested(compiled, place, limit, projection, reusable)
+        return await self._tested(compiled, place, limit, projection)
 
     def _step(self, limit: int) -> int:
         return max(self.STEP, 2 * limit)
@@ -99,10 +93,8 @@ class Scan:
     def _keys(self) -> dict[str, Any]:
         return dict.fromkeys(("i", *project_fields({*stored_fields(self._order), *self._part.compiled.fields})), 1)
 
-    async def _kept(self, rows: Sequence[Row]) -> list[Row]:
-        kept = {
-            id(one) for one in await (self._resolved or self._part.compiled).keep(self._access, [row.document for row in rows])
-        }
+    async def _kept(self, compiled: Compiled, rows: Sequence[Row]) -> list[Row]:
+        kept = {id(one) for one in await compiled.keep(self._access, [row.document for row in rows])}
         return [row for row in rows if id(row.document) in kept]
 
     async def _read(self, filter_: dict[str, Any], place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Row]:
@@ -119,15 +111,12 @@ class Scan:
     def _row(self, document: Document) -> Row:
         return Row(self._part.type, document, Cursor(self._part.type, document["i"], self._order.values(document)))
 
-    async def _tested(
-        self, compiled: Compiled, place: Cursor | None, limit: int, projection: dict[str, Any], first: list[Row] | None
-    ) -> list[Row]:
+    async def _tested(self, compiled: Compiled, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Row]:
         rows: list[Row] = []
         tested, size = 0, self._step(limit)
         while True:
-            candidates = await self._read(compiled.filter, place, size, self._keys()) if first is None else first
-            first = None
-            rows += await self._kept(candidates)
+            candidates = await self._read(compiled.filter, place, size, self._keys())
+            rows += await self._kept(compiled, candidates)
             if len(rows) >= limit or len(candidates) < size:
                 return await self.whole(rows[:limit], projection)
             place = candidates[-1].place
