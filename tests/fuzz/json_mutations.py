@@ -1,6 +1,7 @@
 """Breaks resources in the ways that JSON allows, and in some that it does not."""
 # ruff: noqa: E501 - long tables of odd values read best as they are.
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def places(node: Any) -> Iterator[Place]:
 
 def _replace(value: Any) -> Edit:
     def edit(place: Place) -> None:
-        place[0][place[1]] = value
+        place[0][place[1]] = copy.deepcopy(value)
 
     return edit
 
@@ -115,9 +116,9 @@ def _repeat(times: int) -> Edit:
 def _add(name: str, value: Any) -> Edit:
     def edit(place: Place) -> None:
         if isinstance(place[0], dict):
-            place[0][name] = value
+            place[0][name] = copy.deepcopy(value)
         else:
-            place[0].append(value)
+            place[0].append(copy.deepcopy(value))
 
     return edit
 
@@ -127,7 +128,7 @@ def _shadow(value: Any) -> Edit:
 
     def edit(place: Place) -> None:
         if isinstance(place[0], dict):
-            place[0][f"_{place[1]}"] = value
+            place[0][f"_{place[1]}"] = copy.deepcopy(value)
 
     return edit
 
