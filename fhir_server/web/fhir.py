@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from fhir_server.config import Settings
 from fhir_server.engine import handle, operation_entries, translated
 from fhir_server.exchange import Call, Context, Reply
-from fhir_server.fhir.outcome import FhirError, Issue
+from fhir_server.fhir.outcome import FhirError, Issue, bad_request
 from fhir_server.resources import BEHAVIOURS
 from fhir_server.search.registries import Registries
 from fhir_server.search.registry import Registry
@@ -80,7 +80,11 @@ class FhirApp:
             await send_reply(send, call, reply, asked, headers, base_url=base_url, head=head)
         except FhirError as error:
             await send_error(send, error, asked, headers, head=head)
-        except (ClientDisconnect, asyncio.CancelledError):
+        except ClientDisconnect:
+            # Nobody reads it, but the log and the measurements say what became of the request.
+            gone = bad_request("The connection was closed before the whole body had arrived.", code="incomplete")
+            await send_error(send, gone, asked, headers, head=head)
+        except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 (the last net: nothing of it may reach the client)
             await send_error(send, self._unforeseen(error), asked, headers, head=head)

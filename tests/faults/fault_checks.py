@@ -24,6 +24,7 @@ async def violations(uri: str, base: str, ledger: Ledger, *, sample: int, seed: 
     async with AsyncMongoClient[Document](uri, serverSelectionTimeoutMS=20_000) as client:
         stored = await Stored.read(client[database].with_options(codec_options=CODEC_OPTIONS))
     found += stored.numbering()
+    found += stored.order()
     found += stored.index()
     found += stored.acknowledged(ledger)
     found += stored.contents(ledger)
@@ -56,25 +57,27 @@ class Stored:
         return cls(current, history)
 
     def numbering(self) -> Iterable[str]:
-        """Every resource has the versions 1 to n, each once, the last of them as the current one, in the order of time."""
+        """Every resource has the versions 1 to n, each once, the last of them as the current one."""
         for type_ in TYPES:
-            numbers: dict[str, list[int]] = {}
             current = {document["i"]: document for document in self.current[type_]}
-            newest = {id_: document["v"] for id_, document in current.items()}
+            numbers: dict[str, list[int]] = {id_: [] for id_ in current}
             for document in self.history[type_]:
-                if document["v"] == newest.get(document["i"]):
-                    # An update that ended before it happened has left a copy of what is still current.
-                    if not _is_copy(document, current[document["i"]]):
-                        yield f"{type_}_history: {document['_id']} is not what is current"
-                    continue
-                numbers.setdefault(document["i"], []).append(document["v"])
-                if document["_id"] != f"default/{document['i']}/{document['v']:010d}":
+                id_, number = document["i"], document["v"]
+                if document["_id"] != f"default/{id_}/{number:010d}":
                     yield f"{type_}_history: {document['_id']} is not its key"
-            for document in self.current[type_]:
-                older = sorted(numbers.pop(document["i"], []))
-                if older != list(range(1, document["v"])):
-                    yield f"{type_}/{document['i']} is at {document['v']}, its history is {older}"
-            yield from (f"{type_}/{id_} has history, but is not there" for id_ in numbers)
+                if id_ not in current:
+                    yield f"{type_}/{id_} has history, but is not there"
+                elif number != current[id_]["v"]:
+                    numbers[id_].append(number)
+                elif not _is_copy(document, current[id_]):
+                    # An update that ended before it happened may leave a copy of what is still current, nothing else.
+                    yield f"{type_}_history: {document['_id']} is not what is current"
+            for id_, document in current.items():
+                if sorted(numbers[id_]) != list(range(1, document["v"])):
+                    yield f"{type_}/{id_} is at {document['v']}, its history is {sorted(numbers[id_])}"
+
+    def order(self) -> Iterable[str]:
+        """Versions follow each other in time, and know their number."""
         for (type_, id_, number), document in self.versions.items():
             before = self.versions.get((type_, id_, number - 1))
             if before and before["u"] >= document["u"]:

@@ -46,8 +46,9 @@ def report(figures: Figures, seconds: float) -> str:
     """Return the figures as text."""
     ledger = figures.ledger
     lines = [
-        f"{len(figures.kills)} kills in {seconds:.0f} s; {len(ledger.acknowledged):,} acknowledged versions, "
-        f"{len(ledger.committed):,} acknowledged transactions, {len(ledger.unknown):,} writes without an answer"
+        f"{len(figures.kills)} kills in {seconds:.0f} s",
+        f"{len(ledger.acknowledged):,} acknowledged versions, {len(ledger.committed):,} acknowledged transactions",
+        f"{len(ledger.unknown):,} writes without an answer",
     ]
     for kind in KINDS:
         times = [back for killed, back in figures.kills if killed == kind]

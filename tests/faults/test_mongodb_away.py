@@ -14,7 +14,7 @@ from fhir_server.store.embedded import EmbeddedMongod
 
 WAIT = 0.5
 """`FHIR_MONGODB_TIMEOUT_MS`, in seconds."""
-SLACK = 3.0
+SLACK = 6.0
 """For a machine that does other things as well."""
 PATIENT = {"resourceType": "Patient", "id": "one", "active": True}
 TRANSACTION = {
