@@ -17,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from pymongo.asynchronous.database import AsyncDatabase
 from starlette.types import ASGIApp
 
+from fhir_server.config import Settings
 from fhir_server.fhir.codec import decode, encode
 from fhir_server.fhir.validate import validate
 from fhir_server.web.app import create_app
@@ -74,11 +75,25 @@ _OWN: tuple[dict[str, Any], ...] = (
 )
 
 
+STRICT = {"validate_invariants": True, "reference_check": True, "delete_check": True, "multiple_delete": True, "max_depth": 20}
+
+
 @pytest.fixture(scope="session")
-async def app(mongodb_uri: str, database: AsyncDatabase[dict[str, Any]]) -> ASGIApp:
+def fuzz_settings(mongodb_uri: str) -> Settings:
+    """Settings of the application that is fuzzed."""
+    return default_settings(f"fuzz-{uuid.uuid4().hex[:16]}", mongodb_uri).model_copy(update={"log_requests": False})
+
+
+@pytest.fixture(scope="session")
+def apps(app: ASGIApp, fuzz_settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> tuple[ASGIApp, ASGIApp]:
+    """The application, and another one over the same data with every check on."""
+    return app, create_app(fuzz_settings.model_copy(update=STRICT), database)
+
+
+@pytest.fixture(scope="session")
+async def app(fuzz_settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> ASGIApp:
     """The application, with the examples stored."""
-    settings = default_settings(f"fuzz-{uuid.uuid4().hex[:16]}", mongodb_uri).model_copy(update={"log_requests": False})
-    made = create_app(settings, database)
+    made = create_app(fuzz_settings, database)
     for data in official_examples():
         resource = decode(data)
         target = f"/fhir/{resource['resourceType']}/{resource['id']}".encode()
