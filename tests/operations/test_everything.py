@@ -110,9 +110,22 @@ async def test_since_leaves_out_what_was_written_before(record: httpx.AsyncClien
     assert len(ids(await bundle(record, "Patient/p1/$everything?_since=2000-01-01T00:00:00%2B01:00"))) == 10
 
 
-async def test_all_patients_at_the_type_level(record: httpx.AsyncClient) -> None:
-    found = ids(await bundle(record, "Patient/$everything"))
-    assert found == ["Patient/p1", "Patient/p2", *MEMBERS[1:4], "Observation/o2", "Observation/o3", "Observation/o4", *OTHERS]
+@pytest.mark.parametrize(("count", "candidates"), [(50, 250), (3, 250), (1, 1)])
+async def test_all_patients_at_the_type_level(
+    record: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, count: int, candidates: int
+) -> None:
+    """Page by page, with what they refer to and nothing else."""
+    monkeypatch.setattr("fhir_server.operations.record.CANDIDATES", candidates)
+    found = await walked(record, f"Patient/$everything?_count={count}")
+    assert found == [
+        "Patient/p1",
+        "Patient/p2",
+        *MEMBERS[1:4],
+        "Observation/o2",
+        "Observation/o3",
+        "Observation/o4",
+        *OTHERS,
+    ]
 
 
 async def test_an_encounter_brings_its_patient_and_places(record: httpx.AsyncClient) -> None:
