@@ -1,4 +1,4 @@
-"""Each test reindexes a type that no other test writes, since reindexing knows no tenants."""
+"""Reindexing knows no tenants, so each test has a database of its own."""
 
 import pytest
 
@@ -7,6 +7,14 @@ from fhir_server.search.reindex import PROGRESS, _update, reindex
 from fhir_server.store.database import Database
 
 BASE = "http://test/fhir"
+
+
+@pytest.fixture
+async def database(client, tenant):
+    """A database of this test's own."""
+    name = f"fhir_test_{tenant}"
+    yield client[name]
+    await client.drop_database(name)
 
 
 @pytest.fixture
