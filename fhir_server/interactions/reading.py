@@ -12,7 +12,8 @@ from fhir_server.fhir.outcome import FhirError, Issue, bad_request, gone, not_fo
 from fhir_server.fhir.subset import elements, parse_elements, parse_summary, summary
 from fhir_server.store.versions import Version
 
-ID = re.compile(r"[A-Za-z0-9\-.]{1,64}")
+ID = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9\-.]{1,64}")
+"""R4's ids but `.` and `..`, which clients and proxies resolve away as steps of the path."""
 _ETAG = re.compile(r'(?:W/)?"([^"]*)"')
 
 
@@ -20,7 +21,9 @@ def check_id(id_: str, expression: str = "") -> str:
     """Return the id if it is one: https://hl7.org/fhir/R4/datatypes.html#id."""
     if not ID.fullmatch(id_):
         raise bad_request(
-            f"{id_!r} is not an id: 1 to 64 letters of A-Z, a-z, 0-9, '-' and '.' are allowed.", expression, code="value"
+            f"{id_!r} is not an id: 1 to 64 letters of A-Z, a-z, 0-9, '-' and '.' are allowed, and not '.' or '..' alone.",
+            expression,
+            code="value",
         )
     return id_
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp
 
-from fhir_server.fhir.codec import encode
+from fhir_server.fhir.codec import decode, encode
 from tests.fuzz.asgi import Answer, Request, ask
 from tests.fuzz.judge import judge
 
@@ -253,6 +253,29 @@ async def test_a_json_bomb_is_refused_with_an_answer_of_moderate_size(app: ASGIA
     answer = await asked(app, "POST", b"/fhir/Patient", JSON, body=text.encode())
     assert answer.status == 400
     assert len(answer.body) < 200_000
+
+
+NAMES = ([{"family": f"{number} of {number}"} for number in range(20_000)], [{"text": "x" * 1_000_000}])
+
+
+@pytest.mark.parametrize("names", NAMES, ids=["many", "long"])
+async def test_names_beyond_all_reason_are_refused(app: ASGIApp, names: list[dict[str, str]]) -> None:
+    body = encode({"resourceType": "Patient", "name": names})
+    answer = await asked(app, "POST", b"/fhir/Patient", JSON, body=body)
+    assert (answer.status, answer.json["issue"][0]["code"]) == (422, "too-costly")
+
+
+@pytest.mark.parametrize("id_", [".", ".."])
+async def test_a_step_of_a_path_is_no_id(app: ASGIApp, id_: str) -> None:
+    body = encode({"resourceType": "Patient", "id": id_})
+    answer = await asked(app, "PUT", f"/fhir/Patient/{id_}".encode(), JSON, body=body)
+    assert answer.status == 400
+    bundle = {"resourceType": "Bundle", "type": "transaction"}
+    entry = {"resource": decode(body), "request": {"method": "PUT", "url": "Patient?identifier=x"}}
+    answer = await asked(app, "POST", b"/fhir/", JSON, body=encode(bundle | {"entry": [entry]}))
+    assert answer.status == 400
+    answer = await asked(app, "PUT", b"/fhir/Patient?identifier=y", JSON, body=body)
+    assert answer.status == 400
 
 
 async def test_a_patch_does_not_grow_without_bounds(http: httpx.AsyncClient) -> None:

@@ -12,9 +12,10 @@ Names have in addition what follows from each letter on under `:ends`, which mak
 import hashlib
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
+from fhir_server.fhir.outcome import unprocessable
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.types.common import (
     LONGEST_PATTERN,
@@ -32,6 +33,8 @@ MODIFIERS = frozenset({"exact", "contains"})
 EQUALS, ENDS = "filter.eq", "filter.ew"
 """What only `_filter` asks for: no parameter name can carry a modifier with a dot."""
 SHORTEST_END, LONGEST_END = 2, 32
+MOST_LETTERS = 100_000
+"""Letters that the names of one resource may have together; each becomes an index entry."""
 _NAMED = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person", "Organization", "Location"})
 _NAMES = frozenset({"name", "family", "given"})
 _MARK = "\x01"
@@ -94,9 +97,17 @@ def ends_field(parameter: SearchParameter) -> str:
     return "s.name:ends" if parameter.resource_type in _NAMED and parameter.code in _NAMES else ""
 
 
-def ends(entries: Iterable[str]) -> list[str]:
-    """Return what folded entries hold from each letter on, up to 32 letters; a last letter alone is left out."""
+def ends(entries: Collection[str]) -> list[str]:
+    """Return what folded entries hold from each letter on, up to 32 letters; a last letter alone is left out.
+
+    Raises:
+        FhirError: 422, the names are too many or too long.
+    """
     found: set[str] = set()
+    letters = sum(map(len, entries))
+    if letters > MOST_LETTERS:
+        text = f"The names of the resource have {letters:,} letters together; at most {MOST_LETTERS:,} can be searched."
+        raise unprocessable(text, code="too-costly")
     for one in entries:
         folded = one.partition(_MARK)[0]
         starts = max(1, len(folded) - SHORTEST_END + 1)
