@@ -146,16 +146,13 @@ class Access:
             collection = self.repo.collection(type_)
             bound = {"limit": limit + 1} if limit else {}
             return await collection.count_documents(self.scope(filter_), session=self.repo.session, maxTimeMS=wait, **bound)
+        count = self.repo.database.count
         if filter_:
-            return await self._count_command(type_, self.scope(filter_), limit + 1 if limit else 0, wait)
+            return await count(type_, self.scope(filter_), limit=limit + 1 if limit else 0, max_time_ms=wait)
         # All resources of the type: both counts read an index only, whereas `d: null` would read every document.
-        deleted = await self._count_command(type_, {"t": self.repo.tenant, "d": True}, 0, wait)
-        everything = await self._count_command(type_, {"t": self.repo.tenant}, limit + deleted + 1 if limit else 0, wait)
+        deleted = await count(type_, {"t": self.repo.tenant, "d": True}, limit=0, max_time_ms=wait)
+        everything = await count(type_, {"t": self.repo.tenant}, limit=limit + deleted + 1 if limit else 0, max_time_ms=wait)
         return everything - deleted
-
-    async def _count_command(self, type_: str, query: Filter, limit: int, wait: int) -> int:
-        command = {"count": type_, "query": query, "limit": limit, "maxTimeMS": wait}
-        return int((await self.repo.database.mongodb.command(command))["n"])
 
     async def estimate(self, type_: str, filter_: Filter, sample: int) -> int:
         """Return about how many match, by a sample of all documents of the type."""

@@ -145,6 +145,17 @@ class Database:
             cursor = cursor.batch_size(search.limit)
         return await (cursor.sort(list(search.sort)) if search.sort else cursor).to_list()
 
+    async def count(self, name: str, query: Document, *, limit: int, max_time_ms: int) -> int:
+        """Return how many documents match, at most `limit` (0: all), by the shortest way; outside of transactions only.
+
+        Raises:
+            ExecutionTimeout: MongoDB ended it after `max_time_ms`.
+        """
+        command: Document = {"count": name, "query": query, "limit": limit, "maxTimeMS": max_time_ms}
+        client = self.mongodb.client
+        reply = await client.lanes.run(self.mongodb.name, command, CODEC_OPTIONS) if isinstance(client, Client) else None
+        return int((reply or await self.mongodb.command(command))["n"])
+
     async def find_current(self, type_: str, key: str) -> Document | None:
         """Return a current version's document; concurrent callers share a round trip."""
         reader = self._readers.get(type_)
