@@ -5,7 +5,7 @@ A creation alone is one insert, an update or deletion alone a copy to history an
 round trip (docs/decisions/0004-shared-round-trips.md). Every larger unit is a transaction of its own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pymongo import ReplaceOne, UpdateOne
@@ -82,7 +82,7 @@ class Committer:
             await current.insert_many(created, session=session)
         if replaced:
             # An update outside of transactions may have left a copy of what is still current.
-            copies: list[ReplaceOne[Mapping[str, Any]]] = [
+            copies: list[ReplaceOne[Any]] = [
                 ReplaceOne({"_id": item.superseded["_id"]}, item.superseded, upsert=True)
                 for item in replaced
                 if item.superseded is not None

@@ -8,7 +8,7 @@ between leaves a copy of a version that is still current, with equal content; re
 next update finds the copy in its place.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from pymongo import ReplaceOne, UpdateOne
@@ -97,7 +97,7 @@ async def _end(database: Database, type_: str, items: Sequence[Item]) -> None:
         await database.collection(type_ + HISTORY).bulk_write(changes, ordered=False)
 
 
-def replacement(item: Item) -> "ReplaceOne[Mapping[str, Any]]":
+def replacement(item: Item) -> "ReplaceOne[Any]":
     """Return what replaces a current version, unless somebody else was faster."""
     number = item.write.previous.number if item.write.previous else 0
     return ReplaceOne({"_id": current_key(item.tenant, item.write.version.id), "v": number}, item.current)
