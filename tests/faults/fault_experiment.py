@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import httpx
 from fault_checks import violations
 from fault_ledger import Ledger
+from fault_nodes import ReplicaSet
 from fault_server import FaultServer
 from fault_workload import Workload
 
@@ -30,9 +31,10 @@ class Figures:
 class Experiment:
     """One server under load, whose processes are killed."""
 
-    def __init__(self, server: FaultServer, *, seed: int, clients: int = 12) -> None:
+    def __init__(self, server: FaultServer, *, seed: int, clients: int = 12, nodes: ReplicaSet | None = None) -> None:
         self.figures = Figures()
         self._server = server
+        self._nodes = nodes
         self._seed = seed
         self._random = random.Random(seed)
         self._workload = Workload(self.figures.ledger, lambda: server.base, clients=clients, seed=seed)
@@ -41,6 +43,8 @@ class Experiment:
             "mongod": self._kill_mongod,
             "both": self._kill_both,
             "worker": self._kill_worker,
+            "stop": self._stop_server,
+            "primary": self._kill_primary,
         }
 
     async def run(self, kinds: Sequence[str], *, pause: tuple[float, float], sample: int) -> Figures:
@@ -55,7 +59,7 @@ class Experiment:
             self._workload.generation += 1
         await asyncio.sleep(pause[0])
         await self._workload.stop()
-        uri = running_uri(self._server.data)
+        uri = self._nodes.uri if self._nodes else running_uri(self._server.data)
         self.figures.violations += await violations(uri, self._server.base, self.figures.ledger, sample=sample, seed=self._seed)
         return self.figures
 
@@ -77,6 +81,18 @@ class Experiment:
 
     async def _kill_worker(self) -> None:
         self._server.kill_worker()
+
+    async def _stop_server(self) -> None:
+        """Not a kill: the server ends in order, under load."""
+        await asyncio.to_thread(self._server.stop)
+        await self._server.start()
+
+    async def _kill_primary(self) -> None:
+        """Kill the primary of several nodes; it comes back when another one has been elected."""
+        port = await self._nodes.primary()
+        self._nodes.kill_node(port)
+        await self._nodes.primary()
+        self._nodes.start_node(port)
 
     async def _until_ready(self) -> None:
         """Wait until a resource can be created, which proves more than a health check."""
