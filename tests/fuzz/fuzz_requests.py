@@ -49,6 +49,59 @@ def _encoded(text: str) -> bytes:
     return quote(text.encode("utf-8", "surrogatepass"), safe=":,|$*()~").encode()
 
 
+_BY_TYPE: dict[str, tuple[str, ...]] = {
+    "string": ("a", "Holm", "\u0130", "e\u0301", "a\\,b", "x" * 300, "\U0001f600", "1"),
+    "token": ("a", "urn:x|a", "|a", "urn:x|", "true", "male", "final", "http://loinc.org|29463-7"),
+    "date": (
+        "2020",
+        "gt0001-01-01",
+        "lt9999-12-31",
+        "ap2020-01",
+        "sa2015-02-07T13:28:17.239+02:00",
+        "eb9999",
+        "ne0001",
+        "ge0001-01-01T00:00:00%2B14:00",
+    ),
+    "number": ("1", "gt-1e6111", "lt1e400", "ap0", "eq0.000", "1E-6143", "ne5.40", "9" * 34),
+    "quantity": (
+        "1",
+        "gt1|http://unitsofmeasure.org|mg",
+        "ap0||kg",
+        "5.4|http://unitsofmeasure.org|mm[Hg]",
+        "1e400||m",
+        "lt1e-400|http://unitsofmeasure.org|Cel",
+    ),
+    "reference": (
+        "Patient/example",
+        "example",
+        "http://x/Patient/1",
+        "urn:uuid:x",
+        "Patient/example/_history/1",
+        "http://test/fhir/Patient/example",
+    ),
+    "uri": ("urn:x", "http://x/y", "http://[", "a"),
+    "composite": ("a$1", "http://loinc.org|8480-6$lt60", "a|b$gt2020", "x$y$z"),
+    "special": ("1|2|3|km", "x", "59.3|18.0"),
+}
+_PLAIN_MODIFIERS: dict[str, tuple[str, ...]] = {
+    "string": ("", "", ":exact", ":contains", ":missing"),
+    "token": ("", "", ":not", ":text", ":in", ":of-type", ":missing", ":above"),
+    "reference": ("", "", ":Patient", ":identifier", ":missing", ".name", ".identifier", ":Patient.birthdate"),
+    "uri": ("", ":above", ":below", ":missing"),
+}
+
+
+@st.composite
+def likely(draw: st.DrawFn, type_: str) -> tuple[str, str]:
+    """Return a parameter of the type with a value that it may well have."""
+    found = BUILTIN.of(type_ if type_ in RESOURCE_TYPES else "Patient")
+    code = draw(st.sampled_from(sorted(found)))
+    of = found[code].type
+    modifier = draw(st.sampled_from(_PLAIN_MODIFIERS.get(of, ("", "", ":missing"))))
+    value = "true" if modifier == ":missing" else draw(st.sampled_from(_BY_TYPE.get(of, ("x",))))
+    return code + modifier, value
+
+
 def names(type_: str) -> st.SearchStrategy[str]:
     """Return names of parameters of a type, with modifiers and chains that they may or may not have."""
     codes = sorted(BUILTIN.of(type_ if type_ in RESOURCE_TYPES else "Patient"))
@@ -59,7 +112,8 @@ def names(type_: str) -> st.SearchStrategy[str]:
 @st.composite
 def queries(draw: st.DrawFn, type_: str, most: int = 4) -> bytes:
     """Return a query, now and then with garbage of percent signs and bytes in it."""
-    pairs = draw(st.lists(st.tuples(names(type_), values), max_size=most))
+    well_behaved = draw(st.booleans())
+    pairs = draw(st.lists(likely(type_) if well_behaved else st.tuples(names(type_), values), min_size=1, max_size=most))
     query = b"&".join(_encoded(name) + b"=" + _encoded(value) for name, value in pairs)
     garbage = draw(
         st.sampled_from(

@@ -3,6 +3,7 @@
 
 import copy
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -145,6 +146,41 @@ edits: st.SearchStrategy[Edit] = st.one_of(
     st.integers(2, 200).map(_repeat),
     st.builds(_add, st.sampled_from(ODD_NAMES), odd_values),
     odd_values.map(_shadow),
+)
+GENTLE_TEXTS = (
+    "$where", "a.b", "x" * 3000, "\u0130\u0131\u017f\ufb03", "\U0001f9d1\u200d\u2695\ufe0f", "e\u0301", "a\tb", "a|b$c\\d,e", "urn:uuid:x", "Patient/x", "#x",
+    "http://[", "http://x/Patient/1/_history/2#a", "Patient?identifier=a|b", "%zz", "\u202e", "-", ".*", "\ud7ff", "\U0010ffff", "\u2028", "1", "true",
+)  # fmt: skip
+GENTLE_NUMBERS = (
+    "0", "-0.0", "0.000", "1e400", "-1E6111", "1E-6143", "9999999999999999999999999999999999", "0.1234567890123456789", "1.00", "-1", "2147483647", "1e15",
+)  # fmt: skip
+GENTLE_DATES = (
+    "0001", "0001-01", "0001-01-01", "9999", "9999-12", "9999-12-31", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59.999999999Z",
+    "2016-12-31T23:59:60Z", "2015-02-07T13:28:17.239+02:00", "0001-01-01T00:00:00Z", "2024-02-29", "1582-10-10",
+)  # fmt: skip
+_DATE = re.compile(r"\d{4}(-\d\d){0,2}(T.*)?")
+
+
+def _gentle(pick: int) -> Edit:
+    """Return an edit that puts another value of the same kind in the place, which is often a valid one."""
+
+    def edit(place: Place) -> None:
+        value = place[0][place[1]]
+        if isinstance(value, dict) and value:
+            edit((value, list(value)[pick % len(value)]))
+        elif isinstance(value, list) and value:
+            edit((value, pick % len(value)))
+        elif isinstance(value, str):
+            choice = GENTLE_DATES if _DATE.fullmatch(value) else GENTLE_TEXTS
+            place[0][place[1]] = choice[pick % len(choice)]
+        elif isinstance(value, int | Decimal) and not isinstance(value, bool):
+            place[0][place[1]] = Raw(GENTLE_NUMBERS[pick % len(GENTLE_NUMBERS)])
+
+    return edit
+
+
+gentle_mutations: st.SearchStrategy[list[tuple[int, Edit]]] = st.lists(
+    st.tuples(st.integers(0, 5000), st.integers(0, 5000).map(_gentle)), min_size=1, max_size=3
 )
 Mutation = list[tuple[int, Edit]]
 mutations: st.SearchStrategy[Mutation] = st.lists(st.tuples(st.integers(0, 5000), edits), min_size=1, max_size=3)
