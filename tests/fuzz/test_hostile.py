@@ -197,7 +197,7 @@ async def test_a_gzip_bomb_is_refused(app: ASGIApp) -> None:
     assert answer.status == 413
 
 
-@pytest.mark.parametrize("after", [b"garbage", gzip.compress(b"{}"), b"\x1f\x8b"])
+@pytest.mark.parametrize("after", [b"garbage", gzip.compress(b"{}"), b"\x1f\x8b"], ids=["garbage", "stream", "magic"])
 async def test_what_follows_a_gzip_stream_is_refused(app: ASGIApp, after: bytes) -> None:
     body = gzip.compress(b'{"resourceType":"Patient"}') + after
     answer = await asked(app, "POST", b"/fhir/Patient", JSON, (b"content-encoding", b"gzip"), body=body)
