@@ -7,7 +7,6 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from fhir_server.exchange import Call, Context, Reply, Resource
 from fhir_server.fhir.outcome import Issue, bad_request, conflict, invalid_resource
@@ -95,13 +94,3 @@ def written(call: Call, status: int, version: Version, *, issues: tuple[Issue, .
     """Return the reply to a create, update or patch."""
     del call
     return Reply(status, version.resource, str(version.number), version.last_updated, version.location, issues)
-
-
-def is_same(old: Any, new: Any) -> bool:
-    """Return whether two versions of a resource differ in nothing but `meta.versionId` and `meta.lastUpdated`."""
-    return _without_stamp(old) == _without_stamp(new)
-
-
-def _without_stamp(resource: Resource) -> Resource:
-    meta = {name: value for name, value in resource.get("meta", {}).items() if name not in ("versionId", "lastUpdated")}
-    return {name: value for name, value in resource.items() if name != "meta"} | ({"meta": meta} if meta else {})
