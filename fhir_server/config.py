@@ -37,7 +37,9 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("data"), description="Directory of the embedded MongoDB.")
     mongodb_cache_mb: int = Field(512, ge=256, description="Cache size of the embedded MongoDB, in MB.")
     mongodb_timeout_ms: int = Field(
-        5000, ge=100, description="How long one step of a request waits for an absent MongoDB, in milliseconds; after two at most it answers 503."
+        5000,
+        ge=100,
+        description="How long one step of a request waits for an absent MongoDB, in milliseconds; after two at most it answers 503.",
     )
     mongodb_pool_size: int = Field(50, ge=1, description="Largest number of connections to MongoDB of one process.")
     default_tenant: str = Field(
