@@ -28,7 +28,7 @@ class Committer:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._creator: Batcher[Job, None] = Batcher(self._create, patience=database.patience)
-        self._replacer: Batcher[Job, None] = Batcher(self._replace, patience=database.patience)
+        self._replacer: Batcher[Job, None] = Batcher(self._replace, parallel=1, patience=database.patience)
 
     async def commit(self, tenant: str, unit: Unit) -> None:
         """Make the unit durable.
