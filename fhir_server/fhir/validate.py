@@ -20,12 +20,12 @@ def validate(resource: Any, *, type_: str = "", max_depth: int = 64) -> list[Iss
     Args:
         resource: Decoded JSON; decimals are int or Decimal.
         type_: The type that the resource has to be of, "" for any.
-        max_depth: How deep objects and arrays may be nested.
+        max_depth: How deep objects and arrays may be nested; 0 where that has been checked.
     """
     actual = resource.get("resourceType") if isinstance(resource, dict) else None
     if type_ and actual != type_ and isinstance(actual, str):
         return [Issue("structure", f"This has to be a {type_}, but is a {quote(actual)}.", ("resourceType",))]
-    if _is_deeper(resource, max_depth):
+    if max_depth and _is_deeper(resource, max_depth):
         return [Issue("structure", f"The resource is nested deeper than {max_depth} levels.")]
     problems = check_resource(resource, {})
     if problems is None:

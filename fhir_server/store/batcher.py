@@ -21,6 +21,9 @@ class Batcher(Generic[Item, Result]):
 
     `run` answers with one result or exception for each item, in their order. An item that its caller no longer waits
     for, after `patience` seconds or because the caller was cancelled, is not run any more; what runs already runs on.
+
+    Where the batch before had several items, and fewer wait by now, the next one lingers so many seconds: its callers are
+    about to come back. A caller that is alone lingers once at most.
     """
 
     def __init__(
@@ -29,12 +32,15 @@ class Batcher(Generic[Item, Result]):
         *,
         parallel: int = 2,
         limit: int = 64,
+        linger: float = 0.0,
         patience: float | None = None,
     ) -> None:
         self._run = run
         self._parallel = parallel
         self._limit = limit
+        self._linger = linger
         self._patience = patience
+        self._company = 1
         self._waiting: list[tuple[Item, asyncio.Future[Result]]] = []
         self._under_way: set[asyncio.Task[None]] = set()
         self._running = 0
@@ -62,6 +68,9 @@ class Batcher(Generic[Item, Result]):
 
     async def _drain(self) -> None:
         while self._waiting:
+            if self._linger and len(self._waiting) < self._company:
+                await asyncio.sleep(self._linger)
+            self._company = min(len(self._waiting), self._limit)
             batch, self._waiting = self._waiting[: self._limit], self._waiting[self._limit :]
             batch = [(item, future) for item, future in batch if not future.done()]
             if batch:

@@ -21,14 +21,17 @@ from fhir_server.store.supersede import Result, replacement, supersede
 from fhir_server.store.transactions import TRANSIENT, in_transaction
 from fhir_server.store.writes import Unit, VersionConflictError
 
+LINGER = 0.002
+"""How long writes wait for company, in seconds, where there was company just before."""
+
 
 class Committer:
     """Commits units of work for all tenants."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._creator: Batcher[Job, None] = Batcher(self._create, patience=database.patience)
-        self._replacer: Batcher[Job, None] = Batcher(self._replace, parallel=1, patience=database.patience)
+        self._creator: Batcher[Job, None] = Batcher(self._create, linger=LINGER, patience=database.patience)
+        self._replacer: Batcher[Job, None] = Batcher(self._replace, parallel=1, linger=LINGER, patience=database.patience)
 
     async def commit(self, tenant: str, unit: Unit) -> None:
         """Make the unit durable.

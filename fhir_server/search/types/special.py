@@ -63,17 +63,18 @@ def packed(text: str) -> str:
 def content(resource: Mapping[str, Any]) -> str:
     """Return all texts in a resource that people may read."""
     found: list[str] = []
-    level: list[Any] = [resource]
-    while level:
-        below: list[Any] = []
-        for node in level:
-            if isinstance(node, str):
-                found.append(node)
-            elif isinstance(node, dict):
-                below.extend(value for name, value in node.items() if name not in _NO_CONTENT)
-            elif isinstance(node, list):
-                below.extend(node)
-        level = below
+    nodes: list[Mapping[str, Any]] = [resource]
+    # The list grows while it is walked.
+    for node in nodes:
+        for name, value in node.items():
+            if name in _NO_CONTENT:
+                continue
+            for item in value if type(value) is list else (value,):
+                kind = type(item)
+                if kind is str:
+                    found.append(item)
+                elif kind is dict:
+                    nodes.append(item)
     return " ".join(found)
 
 
