@@ -70,7 +70,6 @@ CETIRIZINE = Medication(
 )
 FERROUS_SULFATE = Medication("310325", "ferrous sulfate 325 MG Oral Tablet", "tablet", 1, "Take one tablet between meals")
 WARFARIN = Medication("855332", "warfarin sodium 5 MG Oral Tablet", "tablet", 1, "Take one tablet in the evening")
-HYDROCHLOROTHIAZIDE = Medication("310798", "hydrochlorothiazide 25 MG Oral Tablet", "tablet", 1, "Take one tablet in the morning")
 
 DISEASES: tuple[Disease, ...] = (
     Disease(

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from fhir_server.fhir.outcome import FhirError, bad_request, unprocessable
 
@@ -20,7 +20,6 @@ _INDEX = re.compile(r"0|[1-9][0-9]{0,9}")
 _BAD_ESCAPE = re.compile(r"~(?![01])")
 _OVERHEAD = 8
 
-Op = Literal["add", "remove", "replace", "move", "copy", "test"]
 _NEEDS: dict[str, tuple[str, ...]] = {
     "add": ("path", "value"),
     "remove": ("path",),

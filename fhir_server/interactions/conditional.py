@@ -67,17 +67,17 @@ async def create_conditionally(ctx: Context, call: Call, resource: Resource) -> 
     params = criteria(condition)
     found = await only_match(ctx, call.type, params)
     if found is not None:
-        return written(call, 200, found)
+        return written(200, found)
     await ctx.repo.prepare([call.type])
 
     async def work(repo: Repository) -> Reply:
         inner = ctx.within(repo)
         match = await only_match(inner, call.type, params)
         if match is not None:
-            return written(call, 200, match)
+            return written(200, match)
         item = await planned(inner, resource, id_=new_id(), method="POST")
         await commit(inner, item, guards=(guard(call.type, params),))
-        return written(call, 201, item.version)
+        return written(201, item.version)
 
     return await ctx.repo.transact(work)
 
@@ -102,7 +102,7 @@ async def update_conditionally(ctx: Context, call: Call, resource: Resource, upd
             return await update(inner, replace(call, id=resource["id"], params=()))
         item = await planned(inner, resource, id_=new_id(), method="PUT")
         await commit(inner, item)
-        return written(call, 201, item.version)
+        return written(201, item.version)
 
     return await ctx.repo.transact(work)
 

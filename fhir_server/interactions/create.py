@@ -15,4 +15,4 @@ async def create(ctx: Context, call: Call) -> Reply:
         return await create_conditionally(ctx, call, resource)
     item = await planned(ctx, resource, id_=new_id(), method="POST")
     await commit(ctx, item)
-    return written(call, 201, item.version)
+    return written(201, item.version)

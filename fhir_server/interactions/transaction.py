@@ -184,7 +184,7 @@ async def _target_of_create(ctx: Context, plan: Plan, entry: Entry) -> None:
             found = await only_match(ctx, call.type, params)
             if found is not None:
                 match = (found.type, found.id)
-                plan.replies[entry.place] = written(call, 200, found)
+                plan.replies[entry.place] = written(200, found)
     plan.targets[entry.place] = match or (call.type, new_id())
     plan.links.add(entry.full_url, *plan.targets[entry.place])
 
@@ -284,4 +284,4 @@ def _written(entry: Entry, item: Write) -> Reply:
     if entry.method == "DELETE":
         return deleted(replace(entry.call, id=item.version.id), item.version)
     is_new = item.previous is None or item.previous.deleted
-    return written(entry.call, 201 if is_new else 200, item.version)
+    return written(201 if is_new else 200, item.version)

@@ -23,7 +23,7 @@ async def _attempt(ctx: Context, call: Call, resource: Resource) -> Reply:
     current = await ctx.repo.current(call.type, call.id)
     item = await plan_update(ctx, call, resource, current)
     await commit(ctx, item)
-    return written(call, 200 if current and not current.deleted else 201, item.version)
+    return written(200 if current and not current.deleted else 201, item.version)
 
 
 async def plan_update(ctx: Context, call: Call, resource: Resource, current: Version | None) -> Write:

@@ -90,7 +90,6 @@ async def until_won(ctx: Context, key: str, attempt: Callable[[], Awaitable[Repl
     raise conflict(f"Others kept writing {key}; nothing was changed. Send the request again.")
 
 
-def written(call: Call, status: int, version: Version, *, issues: tuple[Issue, ...] = ()) -> Reply:
+def written(status: int, version: Version, *, issues: tuple[Issue, ...] = ()) -> Reply:
     """Return the reply to a create, update or patch."""
-    del call
     return Reply(status, version.resource, str(version.number), version.last_updated, version.location, issues)

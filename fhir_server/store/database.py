@@ -28,7 +28,6 @@ HISTORY = "_history"
 GUARDS = "_guards"
 SECRETS = "_secrets"
 GUARD_SECONDS = 3600
-NAMESPACE_EXISTS = 48
 HEARTBEAT_MS = 2000
 
 CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDING)], name="changed")
@@ -192,7 +191,3 @@ class Database:
                 raise AssertionError
             self._secrets[name] = bytes(made["key"])
         return self._secrets[name]
-
-    async def ping(self) -> None:
-        """Raise a PyMongoError when MongoDB does not answer."""
-        await self.mongodb.command("ping")

@@ -31,10 +31,6 @@ class Number:
     low: Decimal
     high: Decimal
 
-    def converted(self, factor: Decimal, offset: Decimal = Decimal(0)) -> "Number":
-        """Return the same in another unit."""
-        return Number(self.value * factor + offset, self.low * factor + offset, self.high * factor + offset)
-
 
 def parse_number(code: str, value: str, text: str) -> Number:
     """Return the number that a search value names.
