@@ -103,12 +103,52 @@ class Reply:
     """Bytes to send as they are, instead of a resource (Binary)."""
 
 
-class Behaviour(Protocol):
-    """What one resource type does beyond the generic; see `fhir_server.resources`."""
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A resource that is about to be stored."""
 
-    async def before_write(self, ctx: "Context", resource: Resource, previous: "Version | None") -> Resource:
-        """Return the resource to store, or raise a FhirError to refuse it. It is valid R4 already."""
-        ...
+    resource: Resource
+    """Valid R4. It still has the id that the client sent, if any."""
+    method: str
+    """`POST`, `PUT` or `PATCH`."""
+    previous: "Version | None" = None
+    """The version that this one will follow; perhaps a deletion."""
+    issues: tuple[Issue, ...] = ()
+    """Warnings for the Reply."""
+
+    @property
+    def creates(self) -> bool:
+        """Whether there is no living resource of this id yet."""
+        return self.previous is None or self.previous.deleted
+
+    @property
+    def names_its_id(self) -> bool:
+        """Whether the client chose the id, or chooses it anew by a PUT."""
+        return self.method != "POST" and "id" in self.resource
+
+
+class Behaviour(Protocol):
+    """What one resource type does beyond the generic; see `fhir_server.resources`.
+
+    Whoever inherits from it may leave out either of the two.
+    """
+
+    async def before_write(self, ctx: "Context", draft: Draft) -> Draft:
+        """Return what to store, perhaps with warnings, or raise a FhirError to refuse it.
+
+        It runs again when others were faster, so it must have no effects that do harm when they happen twice or in vain.
+        """
+        del ctx
+        return draft
+
+    async def after_write(self, ctx: "Context", version: "Version", previous: "Version | None") -> tuple[Issue, ...]:
+        """Do what follows from a version that is durable by now, a deletion included; return issues for the Reply.
+
+        It runs after the commit of the whole transaction where there is one, outside of it. What it raises is logged and
+        changes nothing for the client; what must happen even if this process dies has to follow the change feed instead.
+        """
+        del ctx, version, previous
+        return ()
 
 
 Dispatch = Callable[["Context", Call], Awaitable[Reply]]

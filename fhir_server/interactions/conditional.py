@@ -13,11 +13,11 @@ from urllib.parse import parse_qsl
 
 from fhir_server.exchange import Call, Context, Params, Reply, Resource
 from fhir_server.fhir.outcome import Issue, bad_request, not_found, precondition_failed
+from fhir_server.interactions.following import transacted
 from fhir_server.interactions.reading import check_if_match
 from fhir_server.interactions.references import check_unreferenced
 from fhir_server.interactions.writing import commit, new_id, planned, written
 from fhir_server.search.run import find_matches
-from fhir_server.store.repository import Repository
 from fhir_server.store.versions import Version
 from fhir_server.store.writes import Unit, deletion
 
@@ -70,16 +70,14 @@ async def create_conditionally(ctx: Context, call: Call, resource: Resource) -> 
         return written(200, found)
     await ctx.repo.prepare([call.type])
 
-    async def work(repo: Repository) -> Reply:
-        inner = ctx.within(repo)
+    async def work(inner: Context) -> Reply:
         match = await only_match(inner, call.type, params)
         if match is not None:
             return written(200, match)
         item = await planned(inner, resource, id_=new_id(), method="POST")
-        await commit(inner, item, guards=(guard(call.type, params),))
-        return written(201, item.version)
+        return written(201, item.version, issues=await commit(inner, item, guards=(guard(call.type, params),)))
 
-    return await ctx.repo.transact(work)
+    return await transacted(ctx, work)
 
 
 async def update_conditionally(ctx: Context, call: Call, resource: Resource, update: Interaction) -> Reply:
@@ -90,21 +88,19 @@ async def update_conditionally(ctx: Context, call: Call, resource: Resource, upd
         return await update(ctx, matched_update(call, resource, match))
     await ctx.repo.prepare([call.type])
 
-    async def work(repo: Repository) -> Reply:
-        inner = ctx.within(repo)
+    async def work(inner: Context) -> Reply:
         match = await only_match(inner, call.type, params)
         if match is not None:
             return await update(inner, matched_update(call, resource, match))
         if call.if_match:
             check_if_match(inner, call, None)
-        await repo.commit(Unit((), (guard(call.type, params),)))
+        await inner.repo.commit(Unit((), (guard(call.type, params),)))
         if "id" in resource:
             return await update(inner, replace(call, id=resource["id"], params=()))
         item = await planned(inner, resource, id_=new_id(), method="PUT")
-        await commit(inner, item)
-        return written(201, item.version)
+        return written(201, item.version, issues=await commit(inner, item))
 
-    return await ctx.repo.transact(work)
+    return await transacted(ctx, work)
 
 
 def matched_update(call: Call, resource: Resource, match: Version) -> Call:
@@ -130,17 +126,16 @@ async def delete_conditionally(ctx: Context, call: Call) -> Reply:
     check_criteria(call.params)
     await ctx.repo.prepare([call.type])
 
-    async def work(repo: Repository) -> Reply:
-        inner = ctx.within(repo)
+    async def work(inner: Context) -> Reply:
         doomed = await _doomed(inner, call)
         writes = tuple(deletion(version, now=inner.now()) for version in doomed)
         await check_unreferenced(inner, writes)
         if writes:
-            await repo.commit(Unit(writes))
+            await inner.repo.commit(Unit(writes))
         text = f"{len(writes)} {call.type} deleted."
         return Reply(204, issues=(Issue("informational", text, severity="information"),))
 
-    return await ctx.repo.transact(work)
+    return await transacted(ctx, work)
 
 
 async def _doomed(ctx: Context, call: Call) -> list[Version]:

@@ -14,5 +14,4 @@ async def create(ctx: Context, call: Call) -> Reply:
     if call.if_none_exist is not None:
         return await create_conditionally(ctx, call, resource)
     item = await planned(ctx, resource, id_=new_id(), method="POST")
-    await commit(ctx, item)
-    return written(201, item.version)
+    return written(201, item.version, issues=await commit(ctx, item))

@@ -5,9 +5,9 @@ from fhir_server.fhir.outcome import Issue
 from fhir_server.interactions.conditional import delete_conditionally
 from fhir_server.interactions.reading import check_id, check_if_match
 from fhir_server.interactions.references import check_unreferenced
-from fhir_server.interactions.writing import until_won
+from fhir_server.interactions.writing import commit, until_won
 from fhir_server.store.versions import Version
-from fhir_server.store.writes import Unit, Write, deletion
+from fhir_server.store.writes import Write, deletion
 
 
 async def delete(ctx: Context, call: Call) -> Reply:
@@ -24,8 +24,7 @@ async def _attempt(ctx: Context, call: Call) -> Reply:
     if item is None:
         return deleted(call, current)
     await check_unreferenced(ctx, [item])
-    await ctx.repo.commit(Unit((item,)))
-    return deleted(call, item.version)
+    return deleted(call, item.version, await commit(ctx, item))
 
 
 def plan_delete(ctx: Context, call: Call, current: Version | None) -> Write | None:
@@ -35,8 +34,8 @@ def plan_delete(ctx: Context, call: Call, current: Version | None) -> Write | No
     return None if current is None or current.deleted else deletion(current, now=ctx.now())
 
 
-def deleted(call: Call, version: Version | None) -> Reply:
+def deleted(call: Call, version: Version | None, further: tuple[Issue, ...] = ()) -> Reply:
     """Return the reply to a deletion."""
     what = f"{call.type}/{call.id} is deleted." if version else f"There is no {call.type}/{call.id} to delete."
-    issues = (Issue("informational", what, severity="information"),)
+    issues = (Issue("informational", what, severity="information"), *further)
     return Reply(204, version=str(version.number) if version else "", issues=issues)

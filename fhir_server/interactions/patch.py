@@ -19,8 +19,7 @@ async def patch(ctx: Context, call: Call) -> Reply:
 
 async def _attempt(ctx: Context, call: Call) -> Reply:
     item = await plan_patch(ctx, call, await living(ctx, call.type, call.id))
-    await commit(ctx, item)
-    return written(200, item.version)
+    return written(200, item.version, issues=await commit(ctx, item))
 
 
 async def plan_patch(ctx: Context, call: Call, current: Version) -> Write:

@@ -21,6 +21,7 @@ from fhir_server.interactions.bundle import (
 )
 from fhir_server.interactions.conditional import check_criteria, criteria, guard, matched_update, only_match
 from fhir_server.interactions.delete import deleted, plan_delete
+from fhir_server.interactions.following import follow
 from fhir_server.interactions.links import Links, conditional_references, relinked
 from fhir_server.interactions.patch import plan_patch
 from fhir_server.interactions.reading import check_id
@@ -71,15 +72,17 @@ async def transaction(ctx: Context, call: Call) -> Reply:
         plan = Plan(entries)
         if not any(conditional_references(entry.call.resource) for entry in entries):
             await _plan(ctx, plan)
-            return await _finish(ctx, plan)
+            await _finish(ctx, plan)
+            return await _answer(ctx, plan)
 
-    async def work(repo: Repository) -> Reply:
+    async def work(repo: Repository) -> Plan:
         inner = ctx.within(repo)
         plan = Plan(entries)
         await _plan(inner, plan)
-        return await _finish(inner, plan)
+        await _finish(inner, plan)
+        return plan
 
-    return await ctx.repo.transact(work)
+    return await _answer(ctx, await ctx.repo.transact(work))
 
 
 def _check_bodies(entries: Sequence[Entry]) -> None:
@@ -260,8 +263,8 @@ def _living(version: Version | None, type_: str, id_: str) -> Version:
     return version
 
 
-async def _finish(ctx: Context, plan: Plan) -> Reply:
-    """Write what was planned, read what is to be read, and answer."""
+async def _finish(ctx: Context, plan: Plan) -> None:
+    """Write what was planned, and read what is to be read."""
     writes = tuple(plan.writes.values())
     await check_references(ctx, writes)
     await check_unreferenced(ctx, writes)
@@ -276,6 +279,14 @@ async def _finish(ctx: Context, plan: Plan) -> Reply:
     for entry in plan.of("GET", "HEAD"):
         with _Place(entry):
             plan.replies[entry.place] = await ctx.dispatch(ctx, entry.call)
+
+
+async def _answer(ctx: Context, plan: Plan) -> Reply:
+    """Do what follows from the writes, and answer."""
+    for place, item in plan.writes.items():
+        issues = await follow(ctx, (item,))
+        if issues:
+            plan.replies[place] = replace(plan.replies[place], issues=(*plan.replies[place].issues, *issues))
     answers = {entry.place: response_entry(ctx, entry.call, plan.replies[entry.place]) for entry in plan.entries}
     return response_bundle("transaction-response", answers)
 

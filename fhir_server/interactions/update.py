@@ -22,8 +22,8 @@ async def update(ctx: Context, call: Call) -> Reply:
 async def _attempt(ctx: Context, call: Call, resource: Resource) -> Reply:
     current = await ctx.repo.current(call.type, call.id)
     item = await plan_update(ctx, call, resource, current)
-    await commit(ctx, item)
-    return written(200 if current and not current.deleted else 201, item.version)
+    issues = await commit(ctx, item)
+    return written(200 if current and not current.deleted else 201, item.version, issues=issues)
 
 
 async def plan_update(ctx: Context, call: Call, resource: Resource, current: Version | None) -> Write:

@@ -7,10 +7,12 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
-from fhir_server.exchange import Call, Context, Reply, Resource
+from fhir_server.exchange import Call, Context, Draft, Reply, Resource
 from fhir_server.fhir.outcome import Issue, bad_request, conflict, invalid_resource
 from fhir_server.fhir.validate import check_invariants, validate
+from fhir_server.interactions.following import follow
 from fhir_server.interactions.references import check_references
 from fhir_server.search.index import entries
 from fhir_server.store.versions import Version
@@ -59,16 +61,23 @@ def check_valid(ctx: Context, resource: Resource) -> None:
 async def planned(ctx: Context, resource: Resource, *, id_: str, method: str, previous: Version | None = None) -> Write:
     """Return the write of a valid resource, with its hooks run and its index entries."""
     behaviour = ctx.behaviours.get(resource["resourceType"])
+    issues: tuple[Issue, ...] = ()
     if behaviour is not None:
-        resource = await behaviour.before_write(ctx, resource, previous)
+        draft = await behaviour.before_write(ctx, Draft(resource, method, previous))
+        resource, issues = draft.resource, draft.issues
     index = entries(resource, ctx.registry, ctx.base_url)
-    return write(resource, index, id_=id_, now=ctx.now(), method=method, previous=previous)
+    found = write(resource, index, id_=id_, now=ctx.now(), method=method, previous=previous)
+    return replace(found, issues=issues) if issues else found
 
 
-async def commit(ctx: Context, *writes: Write, guards: tuple[str, ...] = ()) -> None:
-    """Make writes durable together, after checking what they refer to where a setting asks for it."""
+async def commit(ctx: Context, *writes: Write, guards: tuple[str, ...] = ()) -> tuple[Issue, ...]:
+    """Make writes durable together, after checking what they refer to where a setting asks for it; return their issues.
+
+    What follows from them is done before it returns, or, within a transaction, by whoever owns that (`following`).
+    """
     await check_references(ctx, writes)
     await ctx.repo.commit(Unit(writes, guards))
+    return await follow(ctx, writes)
 
 
 async def until_won(ctx: Context, key: str, attempt: Callable[[], Awaitable[Reply]]) -> Reply:

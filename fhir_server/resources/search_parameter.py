@@ -1,24 +1,22 @@
 """SearchParameter: https://hl7.org/fhir/R4/searchparameter.html."""
 
-from fhir_server.exchange import Context, Resource
+from fhir_server.exchange import Behaviour, Context, Draft
 from fhir_server.fhir.outcome import unprocessable
 from fhir_server.search.custom import from_resource
 from fhir_server.search.registries import TYPE
 from fhir_server.search.registry import BUILTIN
-from fhir_server.store.versions import Version
 
 
-class SearchParameterBehaviour:
+class SearchParameterBehaviour(Behaviour):
     """Refuses an active SearchParameter that could not be used."""
 
-    async def before_write(self, ctx: Context, resource: Resource, previous: Version | None) -> Resource:
-        """Return the resource as it is.
+    async def before_write(self, ctx: Context, draft: Draft) -> Draft:
+        """Return the draft as it is.
 
         Raises:
             FhirError: 422, with the reason why it can not be used.
         """
-        del previous
-        others = []
+        resource, others = draft.resource, []
         if resource.get("type") == "composite" and resource.get("status") == "active":
             active = ctx.repo.collection(TYPE).find(
                 {"t": ctx.tenant, "d": None, "s.status": "active|"}, {"r": 1}, session=ctx.repo.session
@@ -33,4 +31,4 @@ class SearchParameterBehaviour:
                     "SearchParameter.code",
                     "duplicate",
                 )
-        return resource
+        return draft

@@ -14,7 +14,7 @@ from fhir_server.store.commit import Committer
 from fhir_server.store.database import HISTORY, Database, Document
 from fhir_server.store.transactions import in_transaction
 from fhir_server.store.versions import Version, current_key, history_key
-from fhir_server.store.writes import Unit, VersionConflictError
+from fhir_server.store.writes import Unit, VersionConflictError, Write
 
 T = TypeVar("T")
 
@@ -27,6 +27,8 @@ class Repository:
         self.tenant = tenant
         self.session = session
         self._committer = committer
+        self.written: list[Write] = []
+        """What has been written so far, where this is a transaction."""
 
     def collection(self, type_: str) -> AsyncCollection[Document]:
         """Return the collection of current versions."""
@@ -83,6 +85,7 @@ class Repository:
             await self._committer.commit(self.tenant, unit)
         else:
             await self._committer.write(self.tenant, unit, self.session)
+            self.written += unit.writes
 
     async def prepare(self, types: Iterable[str]) -> None:
         """Make the collections of resource types and of guards, before a transaction that writes them."""

@@ -7,6 +7,7 @@ from random import getrandbits
 from typing import Any
 
 from fhir_server.exchange import Resource
+from fhir_server.fhir.outcome import Issue
 from fhir_server.store.versions import Version, next_moment, stamped
 
 Index = Mapping[str, Any]
@@ -31,6 +32,8 @@ class Write:
     version: Version
     index: Index | None
     previous: Version | None = None
+    issues: tuple[Issue, ...] = ()
+    """Warnings for the Reply."""
 
 
 @dataclass(frozen=True, slots=True)
