@@ -3,8 +3,7 @@
 Whatever happens to a record passes `handle`, from whichever door it comes.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 
 from pymongo.errors import (
     BulkWriteError,
@@ -18,7 +17,7 @@ from pymongo.errors import (
     WriteConcernError,
 )
 
-from fhir_server.exchange import Call, Context, OperationEntry, Reply
+from fhir_server.exchange import Call, Context, Dispatch, Operation, OperationEntry, Reply
 from fhir_server.fhir.outcome import (
     bad_request,
     conflict,
@@ -43,7 +42,6 @@ from fhir_server.operations.everything import everything
 from fhir_server.operations.validate import validate_resource
 from fhir_server.store.writes import VersionConflictError
 
-Handler = Callable[[Context, Call], Awaitable[Reply]]
 TOO_LARGE = {10334, 17419, 17420, 10003}
 """MongoDB's codes for documents over 16 MB."""
 PASSING = {6, 7, 24, 43, 64, 89, 91, 112, 134, 175, 189, 225, 239, 246, 251, 262, 276, 9001}
@@ -52,21 +50,6 @@ PASSING |= {10058, 10107, 11600, 11601, 11602, 13435, 13436, 16500}
 
 https://github.com/mongodb/mongo/blob/v6.0/src/mongo/base/error_codes.yml
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """An operation: https://hl7.org/fhir/R4/operations.html.
-
-    `types` are the resource types that it is for (empty: all), `levels` where it may be asked for.
-    """
-
-    name: str
-    handler: Handler
-    definition: str
-    levels: frozenset[str]
-    types: frozenset[str] = frozenset()
-    affects_state: bool = True
 
 
 async def process(ctx: Context, call: Call) -> Reply:
@@ -82,7 +65,7 @@ async def process(ctx: Context, call: Call) -> Reply:
     raise bad_request(f"A Bundle that is posted to the base is of type batch or transaction, not {kind!r}.", "Bundle.type")
 
 
-INTERACTIONS: Mapping[str, Handler] = {
+INTERACTIONS: Mapping[str, Dispatch] = {
     "read": read,
     "vread": vread,
     "create": create,
@@ -125,9 +108,9 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 }
 
 
-def operation_entries() -> tuple[OperationEntry, ...]:
-    """Return what the CapabilityStatement says about the operations."""
-    found = {(item.name, item.definition): item for item in OPERATIONS.values()}
+def operation_entries(added: Iterable[Operation] = ()) -> tuple[OperationEntry, ...]:
+    """Return what the CapabilityStatement says about the operations, those that extensions added included."""
+    found = {(item.name, item.definition): item for item in (*OPERATIONS.values(), *added)}
     return tuple(OperationEntry(item.name, item.definition, item.types) for item in found.values())
 
 
@@ -139,7 +122,7 @@ async def handle(ctx: Context, call: Call) -> Reply:
             since whoever owns the transaction may repeat it.
     """
     try:
-        return await _handler(call)(ctx, call)
+        return await _handler(ctx, call)(ctx, call)
     except VersionConflictError as error:
         if ctx.repo.session is not None:
             raise
@@ -152,10 +135,10 @@ async def handle(ctx: Context, call: Call) -> Reply:
         raise bad_request("The request is nested too deeply.", code="structure") from None
 
 
-def _handler(call: Call) -> Handler:
+def _handler(ctx: Context, call: Call) -> Dispatch:
     if call.interaction != "operation":
         return INTERACTIONS[call.interaction]
-    operation = OPERATIONS.get((call.operation, call.type)) or OPERATIONS.get((call.operation, ""))
+    operation = _operation(ctx, call.operation, call.type) or _operation(ctx, call.operation, "")
     level = "instance" if call.id else "type" if call.type else "system"
     if operation is None or level not in operation.levels:
         where = f"the {level} level" + (f" of {call.type}" if call.type else "")
@@ -163,6 +146,10 @@ def _handler(call: Call) -> Handler:
     if operation.affects_state and not call.affects_state:
         raise method_not_allowed("GET", f"${call.operation}", "POST")
     return operation.handler
+
+
+def _operation(ctx: Context, name: str, type_: str) -> Operation | None:
+    return OPERATIONS.get((name, type_)) or ctx.added_operations.get((name, type_))
 
 
 def translated(error: PyMongoError) -> Exception:

@@ -155,6 +155,21 @@ Dispatch = Callable[["Context", Call], Awaitable[Reply]]
 
 
 @dataclass(frozen=True, slots=True)
+class Operation:
+    """An operation: https://hl7.org/fhir/R4/operations.html.
+
+    `types` are the resource types that it is for (empty: all), `levels` where it may be asked for.
+    """
+
+    name: str
+    handler: Dispatch
+    definition: str
+    levels: frozenset[str]
+    types: frozenset[str] = frozenset()
+    affects_state: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """Under what a Call is handled: whose data, on whose behalf, with which means."""
 
@@ -170,6 +185,8 @@ class Context:
     behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
     operations: tuple[OperationEntry, ...] = ()
     """What the CapabilityStatement says of the engine's operations."""
+    added_operations: Mapping[tuple[str, str], Operation] = field(default_factory=dict)
+    """Operations of extensions, by name and type, beside those of the engine."""
     principal: Principal = field(default_factory=Principal)
     request_id: str = ""
     now: Callable[[], datetime] = utc_now
