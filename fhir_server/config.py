@@ -29,6 +29,34 @@ class Settings(BaseSettings):
     )
     cors_origins: str = Field("", description="Comma-separated origins that browsers may call from; `*` allows every one.")
 
+    # Who is asking
+    auth: Literal["off", "builtin"] = Field(
+        "off",
+        description="`builtin`: requests need a token, and this server has its own authorization server for users, SMART apps and backend services. `off`: no token is asked for.",
+    )
+    auth_issuer: str = Field(
+        "",
+        description="Public URL of the built-in authorization server, such as `https://ehr.example.org`. Empty: the base URL without its `/fhir`.",
+    )
+    auth_access_seconds: int = Field(
+        600, ge=30, le=3600, description="Lifetime of access tokens that the built-in authorization server issues, in seconds."
+    )
+    auth_refresh_days: int = Field(
+        90, ge=1, le=3650, description="A refresh token of `offline_access` that is not used for so many days expires."
+    )
+    auth_session_minutes: int = Field(
+        480, ge=5, le=10_080, description="How long a person stays logged in at the built-in authorization server, in minutes."
+    )
+    auth_registration: Literal["off", "token", "open"] = Field(
+        "off",
+        description="Dynamic client registration: to nobody, to those who send `auth_registration_token` as a bearer token, or to everyone.",
+    )
+    auth_registration_token: str = Field("", description="The initial access token for dynamic client registration.")
+    auth_private_jwks: bool = Field(
+        False,
+        description="Fetch the keys of clients also from private and loopback addresses and by plain http. For development and closed networks only.",
+    )
+
     # Where data is
     mongodb_uri: str = Field(
         "", description="MongoDB replica set or sharded cluster. Empty: an embedded mongod is started on `data_dir`."
