@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
+from fhir_server.fhir.folding import fold
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.types.common import Converters, Filter, unsupported_modifier
-from fhir_server.search.types.string import fold
 from fhir_server.search.values import invalid_value, unescape
 
 _LETTERS = re.compile(r"[^\W\d_]+")

@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from fhir_server.fhir.folding import fold
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.types.common import Converters, Filter, any_of, unsupported_modifier
-from fhir_server.search.types.string import fold
 from fhir_server.search.values import invalid_value, split_escaped, unescape
 
 MODIFIERS: frozenset[str] = frozenset()

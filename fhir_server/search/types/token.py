@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from fhir_server.fhir.folding import fold
 from fhir_server.fhir.outcome import bad_request
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.types.common import (
@@ -23,7 +24,6 @@ from fhir_server.search.types.common import (
     of_extension,
     unsupported_modifier,
 )
-from fhir_server.search.types.string import fold
 from fhir_server.search.values import invalid_value, split_escaped, unescape
 
 MODIFIERS = frozenset({"not", "text", "of-type"})
