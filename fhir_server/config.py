@@ -57,6 +57,53 @@ class Settings(BaseSettings):
         description="Fetch the keys of clients also from private and loopback addresses and by plain http. For development and closed networks only.",
     )
 
+    auth_issuers: str = Field(
+        "",
+        description="Comma-separated OpenID Connect issuers whose access tokens (JWT) are accepted, such as `https://id.example.org/realms/a`; `issuer|jwks-url` where one publishes no discovery document.",
+    )
+    auth_audience: str = Field(
+        "",
+        description="Comma-separated audiences, one of which a token has to be for. Empty: `base_url`, which then has to be set.",
+    )
+    auth_algorithms: str = Field(
+        "RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,ES512,EdDSA",
+        description="Comma-separated algorithms by which tokens may be signed; only asymmetric ones are possible.",
+    )
+    auth_leeway_seconds: int = Field(
+        30, ge=0, le=300, description="How far clocks may differ when `exp`, `nbf` and `iat` of a token are judged, in seconds."
+    )
+    auth_cache_seconds: int = Field(
+        30,
+        ge=0,
+        le=300,
+        description="How long a verified token is not verified again, in seconds: so late a revocation is noticed.",
+    )
+    auth_tenant_claim: str = Field("org_id", description="Claim of a token that names the tenant.")
+    auth_roles_claim: str = Field(
+        "roles", description="Claim of a token that lists roles; a path such as `realm_access.roles` leads into objects."
+    )
+    auth_default_role: str = Field(
+        "", description="Role of people whose token names none. Empty: `user/` scopes then give them nothing."
+    )
+    auth_roles_without_scopes: bool = Field(
+        False, description="Tokens with roles but without SMART scopes may do what the roles allow. Only for clients of your own."
+    )
+    auth_introspection_url: str = Field(
+        "", description="Introspection endpoint (RFC 7662) for tokens that are no JWT of a configured issuer."
+    )
+    auth_introspection_client: str = Field(
+        "", description="Client id by which this server authenticates at the introspection endpoint."
+    )
+    auth_introspection_secret: str = Field("", description="Secret of that client.")
+    auth_mtls_header: str = Field(
+        "",
+        description="Header in which a trusted proxy (`trusted_proxies`) names the subject of a verified client certificate; `clients` of the policy says what it may do. The proxy has to remove it from what clients send.",
+    )
+    policy_dir: Path | None = Field(
+        None,
+        description="Directory of policies, `<tenant>.yaml` and `default.yaml`. Empty: the policy that comes with the server.",
+    )
+
     # Where data is
     mongodb_uri: str = Field(
         "", description="MongoDB replica set or sharded cluster. Empty: an embedded mongod is started on `data_dir`."
@@ -113,7 +160,24 @@ class Settings(BaseSettings):
     )
     transaction_retries: int = Field(20, ge=0, description="How often a transaction that lost a write conflict is tried again.")
 
+    # Extensions and events
+    extensions: str = Field("", description="Comma-separated modules of extensions that are loaded.")
+    events: bool = Field(True, description="Tell what happens as events, by a process beside those that answer requests.")
+    redis_url: str = Field(
+        "", description="Redis or Valkey that events are published to. Empty: an embedded Valkey is started on `data_dir`."
+    )
+    events_stream: str = Field("fhir:events", min_length=1, description="Name of the Redis stream of events.")
+    events_kept: int = Field(100_000, ge=1, description="About how many events the Redis stream keeps.")
+    events_resource: bool = Field(
+        False, description="Put the resource into each event. Without it events hold ids only, and no health data."
+    )
+
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
     log_format: Literal["json", "console"] = Field("json", description="Log lines for machines or for people.")
     log_requests: bool = Field(True, description="Log one line for each request.")
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        """Whether requests have to say who sends them."""
+        return bool(self.auth != "off" or self.auth_issuers or self.auth_introspection_url or self.auth_mtls_header)

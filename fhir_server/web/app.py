@@ -16,6 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fhir_server import __version__
 from fhir_server.config import Settings
+from fhir_server.contexts import Contexts
+from fhir_server.extension import load
 from fhir_server.search.index import index_models
 from fhir_server.store.database import Database
 from fhir_server.web.base_url import PREFIX
@@ -43,13 +45,18 @@ class Doors:
 
 def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> ASGIApp:
     """Return the ASGI application that serves `database`."""
-    fhir = FhirApp(Database(database, settings, index_models), settings)
+    extensions = load(settings)
+    contexts = Contexts(Database(database, settings, index_models), settings, extensions)
+    fhir = FhirApp(contexts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
 
     other = FastAPI(title="FHIR PRM server", version=__version__, lifespan=lifespan, routes=[*routes(database)])
+    other.state.fhir = fhir
+    for routes_ in extensions.routes:
+        other.include_router(routes_.router(), prefix=routes_.prefix)
     other.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/metadata"), include_in_schema=False)
     app: ASGIApp = Doors(fhir, other)
     if settings.cors_origins:

@@ -6,16 +6,10 @@ from pymongo.errors import PyMongoError
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from fhir_server.config import Settings
-from fhir_server.engine import handle, operation_entries, translated
+from fhir_server.contexts import Contexts
+from fhir_server.engine import handle, translated
 from fhir_server.exchange import Call, Context, Reply
 from fhir_server.fhir.outcome import FhirError, Issue, bad_request
-from fhir_server.resources import BEHAVIOURS
-from fhir_server.search.registries import Registries
-from fhir_server.search.registry import Registry
-from fhir_server.store.commit import Committer
-from fhir_server.store.database import Database
-from fhir_server.store.repository import Repository
 from fhir_server.web import logs
 from fhir_server.web.base_url import PREFIX, BaseUrl
 from fhir_server.web.observe import observation
@@ -29,27 +23,16 @@ METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 class FhirApp:
     """Answers everything below `/fhir`."""
 
-    def __init__(self, database: Database, settings: Settings) -> None:
-        self._settings = settings
-        self._database = database
-        self._committer = Committer(database)
-        self._registries = Registries(database)
-        self._base_url = BaseUrl(settings)
-        self._operations = operation_entries()
+    def __init__(self, contexts: Contexts) -> None:
+        self._settings = contexts.settings
+        self._contexts = contexts
+        self._base_url = BaseUrl(contexts.settings)
         self._logger = logs.get_logger()
 
-    async def context(self, base_url: str, request_id: str = "") -> Context:
-        """Return the context of a request."""
-        registry: Registry = await self._registries.of(self._settings.default_tenant)
-        return Context(
-            repo=Repository(self._database, self._committer, self._settings.default_tenant),
-            settings=self._settings,
-            dispatch=handle,
-            base_url=base_url,
-            registry=registry,
-            behaviours=BEHAVIOURS,
-            operations=self._operations,
-            request_id=request_id,
+    async def context(self, scope: Scope, headers: Headers) -> Context:
+        """Return the context of a request, at whichever door."""
+        return await self._contexts.of(
+            self._settings.default_tenant, self._base_url.of(scope, headers), request_id=observation(scope).request_id
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -74,7 +57,7 @@ class FhirApp:
                 reply, call = Reply(200, openapi(base_url)), Call("openapi")
             else:
                 call = await call_of(scope, receive, path, headers, params, self._settings)
-                reply = await self._handle(scope, call, base_url)
+                reply = await self._handle(scope, headers, call)
             if not asked.return_:
                 asked = Wanted(asked.format, asked.pretty, self._settings.default_return)
             await send_reply(send, call, reply, asked, headers, base_url=base_url, head=head)
@@ -89,10 +72,10 @@ class FhirApp:
         except Exception as error:  # noqa: BLE001 (the last net: nothing of it may reach the client)
             await send_error(send, self._unforeseen(error), asked, headers, head=head)
 
-    async def _handle(self, scope: Scope, call: Call, base_url: str) -> Reply:
+    async def _handle(self, scope: Scope, headers: Headers, call: Call) -> Reply:
         seen = observation(scope)
         seen.interaction, seen.type = call.interaction, call.type
-        return await handle(await self.context(base_url, seen.request_id), call)
+        return await handle(await self.context(scope, headers), call)
 
     def _unforeseen(self, error: Exception) -> FhirError:
         known = translated(error) if isinstance(error, PyMongoError) else error

@@ -1,0 +1,42 @@
+"""Contexts: under what a Call is handled, made from what a process has."""
+
+from fhir_server.config import Settings
+from fhir_server.engine import handle, operation_entries
+from fhir_server.exchange import Context, Principal
+from fhir_server.extension import Extensions
+from fhir_server.search.registries import Registries
+from fhir_server.store.commit import Committer
+from fhir_server.store.database import Database
+from fhir_server.store.repository import Repository
+
+
+class Contexts:
+    """Makes the contexts of all requests, and of what the server does by itself, in this process."""
+
+    def __init__(self, database: Database, settings: Settings, extensions: Extensions | None = None) -> None:
+        self.database = database
+        self.settings = settings
+        self.extensions = extensions or Extensions()
+        self._committer = Committer(database)
+        self._registries = Registries(database)
+        self._operations = operation_entries(self.extensions.operations.values())
+
+    async def of(self, tenant: str, base_url: str, *, request_id: str = "", principal: Principal | None = None) -> Context:
+        """Return the context of one request."""
+        return Context(
+            repo=Repository(self.database, self._committer, tenant),
+            settings=self.settings,
+            dispatch=handle,
+            base_url=base_url,
+            registry=await self._registries.of(tenant),
+            behaviours=self.extensions.behaviours,
+            operations=self._operations,
+            added_operations=self.extensions.operations,
+            principal=principal or Principal(),
+            request_id=request_id,
+        )
+
+    async def of_tenant(self, tenant: str) -> Context:
+        """Return the context of what the server does by itself."""
+        base_url = self.settings.base_url.rstrip("/") or f"http://{self.settings.host}:{self.settings.port}/fhir"
+        return await self.of(tenant, base_url, principal=Principal("system"))
