@@ -13,6 +13,7 @@ from typing import Any
 from fhir_server.fhir.path import Branch
 from fhir_server.search.indexes import index_models
 from fhir_server.search.parameter import Component, SearchParameter
+from fhir_server.search.referrers import refs_entry
 from fhir_server.search.registry import BUILTIN, Registry
 from fhir_server.search.types import Convert, converters, date, special, string, sub_converters
 
@@ -48,6 +49,7 @@ def entries(resource: Mapping[str, Any], registry: Registry | None = None, base_
     finish = plan.finish
     for key, values in found.items():
         finish[key](key, values, finished)
+    refs_entry(resource, finished, base_url)
     return finished
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from pymongo import GEOSPHERE, IndexModel
 
 from fhir_server.search.parameter import SearchParameter
+from fhir_server.search.referrers import FIELD as REFS_FIELD
 from fhir_server.search.registry import BUILTIN
 from fhir_server.search.types import date, sort_field, string
 
@@ -47,7 +48,7 @@ _TEXTS = ("code", "type")
 def index_models(type_: str) -> list[IndexModel]:
     """Return the search indexes of a type's collection, the most useful first, less than the store may have."""
     parameters = BUILTIN.of(type_)
-    return [_model(keys) for keys in _keys(parameters)][:MOST]
+    return [*([_model(keys) for keys in _keys(parameters)][:MOST]), _model((REFS_FIELD,))]
 
 
 def custom_index_models(parameter: SearchParameter) -> list[IndexModel]:
