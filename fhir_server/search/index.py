@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from fhir_server import matching
 from fhir_server.fhir.path import Branch
 from fhir_server.search.indexes import index_models
 from fhir_server.search.parameter import Component, SearchParameter
@@ -23,6 +24,8 @@ Found = dict[str, list[Any]]
 Step = Callable[[Mapping[str, Any], str, Found], None]
 Finish = Callable[[str, list[Any], dict[str, Any]], None]
 _OBJECTS = frozenset({"date", "number", "quantity"})
+_DERIVED: Mapping[str, tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], ...]] = {"Patient": (matching.entries,)}
+"""What else is indexed of a type's resources, under names that no parameter has."""
 
 
 @dataclass(slots=True)
@@ -49,6 +52,8 @@ def entries(resource: Mapping[str, Any], registry: Registry | None = None, base_
     finish = plan.finish
     for key, values in found.items():
         finish[key](key, values, finished)
+    for derive in _DERIVED.get(resource["resourceType"], ()):
+        finished.update(derive(resource))
     refs_entry(resource, finished, base_url)
     return finished
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from pymongo import GEOSPHERE, IndexModel
 
+from fhir_server import matching
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.referrers import FIELD as REFS_FIELD
 from fhir_server.search.registry import BUILTIN
@@ -41,6 +42,8 @@ _DATES = (
     "start-date",
 )
 """Which date orders what belongs to a patient; the first that the type has."""
+_DERIVED: Mapping[str, tuple[str, ...]] = {"Patient": (f"s.{matching.FIELD}",)}
+"""Fields that no parameter has."""
 _TEXTS = ("code", "type")
 """Concepts that are looked for by their text as well."""
 
@@ -48,7 +51,8 @@ _TEXTS = ("code", "type")
 def index_models(type_: str) -> list[IndexModel]:
     """Return the search indexes of a type's collection, the most useful first, less than the store may have."""
     parameters = BUILTIN.of(type_)
-    return [*([_model(keys) for keys in _keys(parameters)][:MOST]), _model((REFS_FIELD,))]
+    derived = [_model((field,)) for field in _DERIVED.get(type_, ())]
+    return [*derived, *([_model(keys) for keys in _keys(parameters)][:MOST]), _model((REFS_FIELD,))]
 
 
 def custom_index_models(parameter: SearchParameter) -> list[IndexModel]:

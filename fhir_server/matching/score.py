@@ -1,0 +1,193 @@
+"""From two records to a score, a grade and the reasons for them.
+
+https://hl7.org/fhir/R4/patient-operation-match.html
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import product
+from typing import Final, Literal
+
+from fhir_server.matching import compare
+from fhir_server.matching.compare import DIFFERENT, EXACT, INITIAL, MIDDLE, NICKNAME, PART, SIMILAR, SOUNDS, SWAPPED
+from fhir_server.matching.model import Model
+from fhir_server.matching.record import Address, Name, Record
+
+Grade = Literal["certain", "probable", "possible", "certainly-not"]
+"""https://hl7.org/fhir/R4/valueset-match-grade.html."""
+
+_AGREES: Final = frozenset({EXACT, NICKNAME, SIMILAR, PART, SWAPPED})
+_STREET: Final = frozenset({"number", "street"})
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What one field says: how it agrees, and how many bits that is worth."""
+
+    field: str
+    level: str
+    bits: float
+
+
+@dataclass(frozen=True, slots=True)
+class Assessment:
+    """What is to be thought of two records."""
+
+    bits: float
+    score: float
+    """The probability that they are of one person, 0..1."""
+    grade: Grade
+    evidence: tuple[Evidence, ...]
+
+
+def assess(model: Model, ours: Record, theirs: Record) -> Assessment:
+    """Compare two records."""
+    found = _Evidence(model)
+    _add_names(found, ours, theirs)
+    _add_person(found, ours, theirs)
+    _add_household(found, ours, theirs)
+    _add_rules(found)
+    bits = sum(one.bits for one in found.all)
+    return Assessment(round(bits, 2), _probability(bits + model.prior), _grade(model, bits, found), tuple(found.all))
+
+
+class _Evidence:
+    """What has been found so far."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.all: list[Evidence] = []
+        self.levels: dict[str, str] = {}
+
+    def add(self, field: str, level: str | None) -> None:
+        """Note how a field agrees; None where it says nothing."""
+        if level is not None:
+            self.levels[field] = level
+            self.all.append(Evidence(field, level, self.model.weights[field][level]))
+
+    def adjust(self, rule: str, reason: str, bits: float) -> None:
+        """Note what a rule adds."""
+        self.all.append(Evidence(rule, reason, round(bits, 2)))
+
+    def agrees(self, *fields: str) -> bool:
+        """Tell whether one of the fields agrees."""
+        return any(self.levels.get(field) in _AGREES for field in fields)
+
+    def bits(self, *fields: str) -> float:
+        """Return what these fields are worth together."""
+        return sum(one.bits for one in self.all if one.field in fields)
+
+
+def _add_names(found: _Evidence, ours: Record, theirs: Record) -> None:
+    """Note the pair of names that agrees best."""
+    weights = found.model.weights
+    best: list[tuple[str, str]] = []
+    most = float("-inf")
+    for one, other in product(ours.names, theirs.names):
+        levels = _name_levels(one, other)
+        bits = sum(weights[field][level] for field, level in levels)
+        if bits > most:
+            best, most = levels, bits
+    for field, level in best:
+        found.add(field, level)
+
+
+def _name_levels(one: Name, other: Name) -> list[tuple[str, str]]:
+    given, family = compare.given(one, other), compare.family(one, other)
+    if given in (DIFFERENT, SOUNDS, INITIAL) and family in (DIFFERENT, SOUNDS) and compare.swapped(one, other):
+        return [("names", SWAPPED)]
+    levels = (("given", given), ("middle", compare.middle(one, other)), ("family", family))
+    return [(field, level) for field, level in levels if level is not None]
+
+
+def _add_person(found: _Evidence, ours: Record, theirs: Record) -> None:
+    if ours.birth and theirs.birth:
+        found.add("birth", compare.birth(ours.birth, theirs.birth))
+    if ours.gender and theirs.gender:
+        found.add("gender", EXACT if ours.gender == theirs.gender else DIFFERENT)
+    if ours.generation and theirs.generation:
+        found.add("generation", EXACT if ours.generation == theirs.generation else DIFFERENT)
+    if ours.emails and theirs.emails:
+        found.add("email", compare.email(ours.emails, theirs.emails))
+    found.add("identifier", compare.identifiers(ours.identifiers, theirs.identifiers, found.model.exclusive_identifiers))
+
+
+def _add_household(found: _Evidence, ours: Record, theirs: Record) -> None:
+    """Note phone and address, and what they and the family name are worth at most together."""
+    model = found.model
+    if ours.phones and theirs.phones:
+        found.add("phone", compare.phone(ours.phones, theirs.phones))
+    parts = _best_address(model, ours.addresses, theirs.addresses)
+    for field, level in parts:
+        found.add(field, level)
+    address = found.bits("number", "street", "city", "postcode")
+    if address < model.least_address:
+        found.adjust("address", "moved", model.least_address - address)
+        address = model.least_address
+    shared = max(found.bits("family"), 0) + max(found.bits("phone"), 0) + max(address, 0)
+    if shared > model.household_cap:
+        found.adjust("household", "capped", model.household_cap - shared)
+
+
+def _best_address(model: Model, ours: tuple[Address, ...], theirs: tuple[Address, ...]) -> list[tuple[str, str]]:
+    best: list[tuple[str, str]] = []
+    most = float("-inf")
+    for one, other in product(ours[:3], theirs[:3]):
+        levels = compare.address(one, other)
+        bits = sum(model.weights[field][level] for field, level in levels)
+        if levels and bits > most:
+            best, most = levels, bits
+    return best
+
+
+def _add_rules(found: _Evidence) -> None:
+    model, levels = found.model, found.levels
+    if levels.get("given") == DIFFERENT and found.agrees("family", "phone", "street"):
+        found.adjust("relatives", "other given name", model.other_given)
+    if levels.get("birth") == DIFFERENT and (
+        levels.get("given") in (DIFFERENT, MIDDLE, SOUNDS, INITIAL) or levels.get("gender") == DIFFERENT
+    ):
+        found.adjust("persons", "other birth date", model.other_birth)
+
+
+def _probability(bits: float) -> float:
+    return round(1 / (1 + math.exp2(min(-bits, 1000))), 6)
+
+
+def _grade(model: Model, bits: float, found: _Evidence) -> Grade:
+    grades = model.grades
+    if not _is_barred(found) and (_is_exact(found) or (bits >= grades.certain and _has_evidence(found))):
+        return "certain"
+    if bits >= grades.probable:
+        return "probable"
+    return "possible" if bits >= grades.possible else "certainly-not"
+
+
+def _is_barred(found: _Evidence) -> bool:
+    """Tell whether the two are perhaps father and son, or twins."""
+    levels = found.levels
+    if levels.get("generation") == DIFFERENT or levels.get("identifier") == DIFFERENT:
+        return True
+    other_name = levels.get("given") not in (None, EXACT, NICKNAME)
+    return other_name and levels.get("birth") == EXACT and levels.get("gender") == DIFFERENT
+
+
+def _is_exact(found: _Evidence) -> bool:
+    """Tell whether an exact combination agrees that no two persons have."""
+    levels = found.levels
+    if levels.get("identifier") == EXACT:
+        return levels.get("birth") != DIFFERENT and levels.get("given") != DIFFERENT
+    if not all(levels.get(field) == EXACT for field in ("given", "family", "birth")) or levels.get("gender") == DIFFERENT:
+        return False
+    at_home = all(levels.get(field) == EXACT for field in _STREET) and DIFFERENT not in (
+        levels.get("city"),
+        levels.get("postcode"),
+    )
+    return at_home or levels.get("phone") == EXACT or levels.get("email") == EXACT
+
+
+def _has_evidence(found: _Evidence) -> bool:
+    """Tell whether given name and birth date both speak for one person."""
+    levels = found.levels
+    named = levels.get("given") in (EXACT, NICKNAME, SIMILAR) or "names" in levels
+    return named and levels.get("birth") in (EXACT, SWAPPED, "digit")
