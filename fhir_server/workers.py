@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from fhir_server.config import Settings
-from fhir_server.store.embedded import end_with_parent
+from fhir_server.store.children import end_with_parent
 from fhir_server.web import logs
 from fhir_server.web.handover import CHANNEL_VARIABLE, CONNECTION, GRACE_SECONDS, READY, SETTINGS_VARIABLE
 

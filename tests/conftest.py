@@ -1,7 +1,7 @@
-"""One embedded MongoDB for the whole run, and what tests make of it.
+"""One embedded MongoDB and one embedded Valkey for the whole run, and what tests make of them.
 
 The database is real and shared, also between xdist workers, so that collections and indexes are made once. Tests are
-kept apart by `tenant`, which is a new one for each test.
+kept apart by `tenant`, which is a new one for each test. The same holds for Valkey, whose keys tests name by the tenant.
 """
 
 import os
@@ -21,16 +21,24 @@ from pymongo.asynchronous.database import AsyncDatabase
 from fhir_server.config import Settings
 from fhir_server.store.database import connect
 from fhir_server.store.embedded import EmbeddedMongod
+from fhir_server.store.valkey import EmbeddedValkey
 
 _URI = "FHIR_TEST_MONGODB_URI"
+_REDIS = "FHIR_TEST_REDIS_URL"
 _DATABASE = "fhir_test"
 _OWNED = pytest.StashKey[tuple[EmbeddedMongod, Path]]()
+_OWNED_VALKEY = pytest.StashKey[tuple[EmbeddedValkey, Path]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Start `mongod` in the controlling process; xdist workers inherit its address by the environment."""
+    """Start `mongod` and Valkey in the controlling process; xdist workers inherit their addresses by the environment."""
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    if _REDIS not in os.environ:
+        directory = Path(tempfile.mkdtemp(prefix="fhir-test-"))
+        valkey = EmbeddedValkey(directory)
+        config.stash[_OWNED_VALKEY] = (valkey, directory)
+        os.environ[_REDIS] = valkey.start().url
     if uri := os.environ.get(_URI):
         pymongo.MongoClient[dict[str, Any]](uri).drop_database(_DATABASE)
         return
@@ -41,7 +49,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop it, also after an interrupted run."""
+    """Stop them, also after an interrupted run."""
+    owned_valkey = config.stash.get(_OWNED_VALKEY, None)
+    if owned_valkey is not None:
+        del config.stash[_OWNED_VALKEY]
+        os.environ.pop(_REDIS, None)
+        owned_valkey[0].stop()
+        shutil.rmtree(owned_valkey[1], ignore_errors=True)
     owned = config.stash.get(_OWNED, None)
     if owned is None:
         return
@@ -56,6 +70,12 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def mongodb_uri() -> str:
     """The address of the MongoDB of this run."""
     return os.environ[_URI]
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> str:
+    """The address, with its password, of the Valkey of this run; name keys by your `tenant`, and delete nothing else."""
+    return os.environ[_REDIS]
 
 
 @pytest.fixture(scope="session")

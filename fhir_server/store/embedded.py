@@ -7,14 +7,11 @@ docs/decisions/0001-embedded-mongodb.md says why. What holds:
 * The data of an unclean end is recovered by MongoDB's journal.
 """
 
-import ctypes
 import fcntl
 import importlib.util
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,25 +23,25 @@ import psutil
 import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
+from fhir_server.store.children import (
+    PORTS,
+    STOP_SECONDS,
+    DataDirectoryInUseError,
+    EmbeddedError,
+    end_process,
+    end_with_parent,
+    free_port,
+    is_free,
+)
+
+__all__ = ["DataDirectoryInUseError", "EmbeddedError", "EmbeddedMongod", "check_binary", "find_mongod", "running_uri"]
+
 REPLICA_SET: Final = "fhir"
 START_SECONDS: Final = 60.0
-STOP_SECONDS: Final = 20.0
 LOG_BYTES: Final = 16_000_000
 LOGS_KEPT: Final = 3
-PORTS: Final = range(20_000, 32_000)
-"""Below those that Linux gives to outgoing connections, so that a recorded port is rarely in use at the next start."""
 _NOT_YET_INITIALIZED: Final = 94
 _INVALID_REPLICA_SET_CONFIG: Final = 93
-_PR_SET_PDEATHSIG: Final = 1
-_LIBC: Final = ctypes.CDLL(None, use_errno=True)
-
-
-class EmbeddedError(RuntimeError):
-    """The embedded MongoDB can not run; the message says what to do about it."""
-
-
-class DataDirectoryInUseError(EmbeddedError):
-    """Another server owns the data directory."""
 
 
 def find_mongod() -> Path:
@@ -230,7 +227,7 @@ class EmbeddedMongod:
             wanted = int(record.read_text(encoding="ascii"))
         except (OSError, ValueError):
             wanted = 0
-        port = wanted if wanted in PORTS and _is_free(wanted) else _free_port()
+        port = wanted if wanted in PORTS and is_free(wanted) else free_port()
         record.write_text(str(port), encoding="ascii")
         return port
 
@@ -326,31 +323,6 @@ def _uri(port: int) -> str:
     return f"mongodb://127.0.0.1:{port}/?directConnection=true"
 
 
-def end_with_parent() -> None:
-    """Ask Linux to send this process SIGTERM when its parent ends, even by SIGKILL (prctl(2), PR_SET_PDEATHSIG)."""
-    parent = os.getppid()
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
-
-
-def _free_port() -> int:
-    for port in random.sample(PORTS, len(PORTS)):
-        if _is_free(port):
-            return port
-    raise EmbeddedError(f"No port of 127.0.0.1 from {PORTS.start} to {PORTS.stop - 1} is free for the embedded MongoDB.")
-
-
 def _end_orphan(db_path: Path) -> None:
     """End a `mongod` on this directory whose owner is gone; its lock file holds its process id."""
     try:
@@ -358,11 +330,6 @@ def _end_orphan(db_path: Path) -> None:
         process = psutil.Process(pid) if pid > 0 else None
         if process is None or f"--dbpath={db_path}" not in process.cmdline():
             return
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except psutil.TimeoutExpired:
-            process.kill()
-            process.wait(STOP_SECONDS)
+        end_process(process)
     except (OSError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
         return
