@@ -232,6 +232,7 @@ async def _reindex(settings: Settings, types: list[str], *, restart: bool) -> in
     from fhir_server.search.fill import fill  # noqa: PLC0415
     from fhir_server.search.index import index_models  # noqa: PLC0415
     from fhir_server.search.reindex import Step  # noqa: PLC0415
+    from fhir_server.search.vocabulary import WORDS  # noqa: PLC0415
     from fhir_server.store.database import Database, connect  # noqa: PLC0415
 
     with progress_bar() as bar:
@@ -242,7 +243,7 @@ async def _reindex(settings: Settings, types: list[str], *, restart: bool) -> in
 
         base = settings.base_url or f"http://{settings.host}:{settings.port}/fhir"
         async with connect(settings.mongodb_uri, settings) as client:
-            database = Database(client[settings.mongodb_database], settings, index_models)
+            database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
             return await fill(database, base, types=types, restart=restart, progress=show)
 
 

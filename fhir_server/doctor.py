@@ -9,6 +9,7 @@ from pymongo.errors import PyMongoError
 from fhir_server.config import Settings
 from fhir_server.search.index import index_models
 from fhir_server.search.reindex import PROGRESS
+from fhir_server.search.vocabulary import WORDS
 from fhir_server.store.database import Database, Document, connect
 
 OLDEST: Final = (6, 0)
@@ -31,7 +32,7 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
     for finding in examine_settings(settings):
         yield finding
     async with connect(settings.mongodb_uri, settings) as client:
-        database = Database(client[settings.mongodb_database], settings, index_models)
+        database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
         try:
             hello = await client.admin.command("hello")
             build = await client.admin.command("buildInfo")

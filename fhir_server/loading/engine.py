@@ -10,6 +10,7 @@ from fhir_server.exchange import Call, Prefer, Reply
 from fhir_server.extension import load
 from fhir_server.loading.run import Bundle
 from fhir_server.search.index import index_models
+from fhir_server.search.vocabulary import WORDS
 from fhir_server.store.database import Database, connect
 
 
@@ -33,5 +34,5 @@ class EngineTarget:
 async def engine_target(settings: Settings) -> AsyncIterator[EngineTarget]:
     """Yield the engine over a connection of its own."""
     async with connect(settings.mongodb_uri, settings) as client:
-        database = Database(client[settings.mongodb_database], settings, index_models)
+        database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
         yield EngineTarget(Contexts(database, settings, load(settings)))

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fhir_server.fhir.outcome import bad_request
-from fhir_server.search import terminology
+from fhir_server.search import terminology, vocabulary
 from fhir_server.search.access import NOTHING, Access
 from fhir_server.search.chain import Backward, Bounds, Compiled, Forward, together
 from fhir_server.search.compartment import compartment_filter
@@ -27,7 +27,7 @@ from fhir_server.search.conditions import (
 )
 from fhir_server.search.registry import Registry
 from fhir_server.search.sort import Filter
-from fhir_server.search.types import token
+from fhir_server.search.types import string, token
 from fhir_server.search.values import escape, unescape
 
 EVERYTHING: Filter = {}
@@ -73,6 +73,8 @@ class Compiler:
             return self._id_filter(match)
         if parameter.type == "token" and match.modifier in terminology.MODIFIERS:
             return await self._by_terminology(match)
+        if match.modifier == "contains" and string.has_words(parameter):
+            return await vocabulary.containing(self._access, parameter, match.values)
         return self._access.filter_of(parameter, match.modifier, match.values)
 
     async def _by_terminology(self, match: Match) -> Filter:

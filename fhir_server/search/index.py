@@ -161,7 +161,7 @@ def _finish(parameter: SearchParameter) -> Finish:
         return _with_long(one) if parameter.type == "date" and parameter.value_types & date.MAY_BE_LONG else one
     if not parameter.repeats:
         return _first
-    return _finish_names if string.ends_field(parameter) == f"{parameter.field}:ends" else _finish_texts
+    return _finish_names if string.has_words(parameter) else _finish_texts
 
 
 def _as_it_is(key: str, values: list[Any], finished: dict[str, Any]) -> None:
@@ -187,9 +187,10 @@ def _finish_texts(key: str, values: list[Any], finished: dict[str, Any]) -> None
 
 
 def _finish_names(key: str, values: list[Any], finished: dict[str, Any]) -> None:
+    string.check_names(values)
     _finish_texts(key, values, finished)
     if values:
-        finished[f"{key}:ends"] = string.ends(values)
+        finished[key] += string.later_words(values)
 
 
 def _finish_objects(key: str, values: list[Any], finished: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ from fhir_server import matching
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.referrers import FIELD as REFS_FIELD
 from fhir_server.search.registry import BUILTIN
-from fhir_server.search.types import date, sort_field, string
+from fhir_server.search.types import date, sort_field
 
 MOST = 58
 """MongoDB allows 64 indexes a collection; some are the store's."""
@@ -89,8 +89,6 @@ def _keys_of(parameter: SearchParameter, ordering: str) -> Iterator[tuple[str, .
         yield field, "s.gender", _KEY
     else:
         yield (field,) if _finds_few(parameter) else (field, _KEY)
-    if string.ends_field(parameter) == f"{field}:ends":
-        yield (f"{field}:ends",)
 
 
 def _finds_few(parameter: SearchParameter) -> bool:

@@ -11,10 +11,13 @@ from typing import Any, Final
 from pymongo import UpdateOne
 
 from fhir_server.exchange import Resource
+from fhir_server.search.vocabulary import OLD_INDEX
+from fhir_server.store.companions import Indexed
 from fhir_server.store.database import Database, Document
 
 PROGRESS: Final = "_reindex"
 BATCH: Final = 500
+OLD_INDEXES: Final = frozenset({OLD_INDEX})
 
 Entries = Callable[[str, Resource], Mapping[str, Any]]
 """Tenant and resource to the search entries."""
@@ -52,6 +55,7 @@ async def reindex(
         state = await states.find_one({"_id": type_}) or {}
         if not state.get("done"):
             changed += await _reindex_type(database, entries, type_, str(state.get("after", "")), progress)
+            await _drop_old(database, type_)
         await states.update_one({"_id": type_}, {"$set": {"done": True}}, upsert=True)
     await states.delete_many({"_id": {"$in": wanted}})
     return changed
@@ -64,7 +68,9 @@ async def _reindex_type(database: Database, entries: Entries, type_: str, after:
     seen = await collection.count_documents({"_id": {"$lte": after}}) if after else 0
     changed = 0
     while documents := await collection.find({"_id": {"$gt": after}}).sort("_id", 1).limit(BATCH).to_list():
-        updates = [update for document in documents if (update := _update(document, entries))]
+        computed = [(document, dict(entries(document["t"], document["r"]))) for document in documents if document.get("r")]
+        await _accompany(database, type_, computed)
+        updates = [_update(document, found) for document, found in computed if found != document.get("s")]
         if updates:
             await collection.bulk_write(updates, ordered=False)
         after = documents[-1]["_id"]
@@ -75,11 +81,20 @@ async def _reindex_type(database: Database, entries: Entries, type_: str, after:
     return changed
 
 
-def _update(document: Document, entries: Entries) -> UpdateOne | None:
-    resource = document.get("r")
-    if resource is None:
-        return None
-    computed = dict(entries(document["t"], resource))
-    if computed == document.get("s"):
-        return None
+async def _accompany(database: Database, type_: str, computed: Iterable[tuple[Document, Mapping[str, Any]]]) -> None:
+    by_tenant: dict[str, list[Indexed]] = {}
+    for document, found in computed:
+        by_tenant.setdefault(document["t"], []).append((type_, found))
+    for tenant, resources in by_tenant.items():
+        await database.accompany(tenant, resources)
+
+
+def _update(document: Document, computed: Mapping[str, Any]) -> UpdateOne:
     return UpdateOne({"_id": document["_id"], "v": document["v"]}, {"$set": {"s": computed}})
+
+
+async def _drop_old(database: Database, type_: str) -> None:
+    """Drop what earlier versions needed, now that no resource is found by it any more."""
+    present = await database.collection(type_).index_information()
+    for name in OLD_INDEXES.intersection(present):
+        await database.collection(type_).drop_index(name)

@@ -14,6 +14,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 
 from fhir_server.exchange import utc_now
 from fhir_server.store.batcher import Batcher
+from fhir_server.store.companions import Indexed
 from fhir_server.store.database import GUARDS, HISTORY, Database, Document
 from fhir_server.store.failures import failure
 from fhir_server.store.jobs import Item, Job, job
@@ -42,6 +43,7 @@ class Committer:
         """
         await self.prepare(unit)
         wanted = job(tenant, unit)
+        await self._database.accompany(tenant, _indexed(unit))
         if len(wanted.items) == 1 and not wanted.guards:
             await (self._creator if wanted.items[0].superseded is None else self._replacer)(wanted)
         elif wanted.items:
@@ -61,7 +63,9 @@ class Committer:
             VersionConflictError: the transaction has to be aborted.
             FhirError: 413 or 422, for a resource that MongoDB can not hold.
         """
-        await self._write([job(tenant, unit)], session)
+        wanted = job(tenant, unit)
+        await self._database.accompany(tenant, _indexed(unit))
+        await self._write([wanted], session)
 
     async def _write(self, jobs: Sequence[Job], session: AsyncClientSession) -> None:
         """Write jobs within a transaction, in a few round trips per type."""
@@ -133,6 +137,10 @@ class Committer:
             await self._write([one], session)
 
         await in_transaction(self._database, work)
+
+
+def _indexed(unit: Unit) -> list[Indexed]:
+    return [(item.version.type, item.index) for item in unit.writes if item.index is not None]
 
 
 def by_type(items: Iterable[Item]) -> dict[str, list[Item]]:

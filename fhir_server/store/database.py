@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
@@ -18,6 +19,7 @@ from fhir_server.config import Settings
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.store.batcher import Batcher
 from fhir_server.store.client import Client
+from fhir_server.store.companions import Accompanist, Accompany, Companions, alone
 from fhir_server.store.documents import CODEC_OPTIONS
 from fhir_server.store.searches import Search, Searches
 
@@ -29,6 +31,7 @@ GUARDS = "_guards"
 SECRETS = "_secrets"
 GUARD_SECONDS = 3600
 HEARTBEAT_MS = 2000
+OLD_INDEX_SECONDS = 30.0
 
 CHANGED = IndexModel([("t", ASCENDING), ("u", ASCENDING), ("i", ASCENDING)], name="changed")
 DELETED = IndexModel([("t", ASCENDING)], name="deleted", partialFilterExpression={"d": True})
@@ -61,7 +64,13 @@ class Database:
     Writes are acknowledged by a majority and its journal, reads see what a majority has.
     """
 
-    def __init__(self, database: AsyncDatabase[Document], settings: Settings, index_models: IndexModels) -> None:
+    def __init__(
+        self,
+        database: AsyncDatabase[Document],
+        settings: Settings,
+        index_models: IndexModels,
+        companions: Companions | None = None,
+    ) -> None:
         self.settings = settings
         self.mongodb = database.with_options(
             codec_options=CODEC_OPTIONS,
@@ -76,7 +85,13 @@ class Database:
         self._secrets: dict[str, bytes] = {}
         client = database.client
         self._searches = Searches(client.lanes, database.name, CODEC_OPTIONS) if isinstance(client, Client) else None
+        self._gone: set[tuple[str, str]] = set()
+        self._present: dict[tuple[str, str], float] = {}
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.accompany: Accompany = alone
+        """Makes what has to be there before resources of a tenant are written, given with their index entries."""
+        if companions is not None:
+            self.accompany = Accompanist(companions, self.collection(companions.collection), self.patience)
 
     @property
     def patience(self) -> float:
@@ -116,6 +131,18 @@ class Database:
             await self.collection(type_ + HISTORY).create_indexes([HISTORY_CHANGED])
             self._prepared.add(type_)
         return [None] * len(types)
+
+    async def lacks(self, type_: str, index: str) -> bool:
+        """Tell whether a collection does not have an index that earlier versions made; it is asked for again until it is gone."""
+        if (type_, index) in self._gone:
+            return True
+        if time.monotonic() < self._present.get((type_, index), 0.0):
+            return False
+        if index in await self.collection(type_).index_information():
+            self._present[type_, index] = time.monotonic() + OLD_INDEX_SECONDS
+            return False
+        self._gone.add((type_, index))
+        return True
 
     async def prepare_guards(self) -> None:
         """Make the collection of guards, whose documents MongoDB removes after an hour."""

@@ -19,6 +19,7 @@ from fhir_server.config import Settings
 from fhir_server.contexts import Contexts
 from fhir_server.extension import load
 from fhir_server.search.index import index_models
+from fhir_server.search.vocabulary import WORDS
 from fhir_server.store.database import Database
 from fhir_server.web.base_url import PREFIX
 from fhir_server.web.fhir import FhirApp
@@ -46,7 +47,7 @@ class Doors:
 def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> ASGIApp:
     """Return the ASGI application that serves `database`."""
     extensions = load(settings)
-    contexts = Contexts(Database(database, settings, index_models), settings, extensions)
+    contexts = Contexts(Database(database, settings, index_models, WORDS), settings, extensions)
     fhir = FhirApp(contexts)
 
     @asynccontextmanager

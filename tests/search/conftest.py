@@ -11,6 +11,7 @@ from fhir_server.config import Settings
 from fhir_server.engine import handle
 from fhir_server.exchange import Context
 from fhir_server.search.index import entries, index_models
+from fhir_server.search.vocabulary import WORDS
 from fhir_server.store.commit import Committer
 from fhir_server.store.database import Database
 from fhir_server.store.repository import Repository
@@ -30,7 +31,7 @@ def ctx(settings: Settings, database: AsyncDatabase[dict[str, Any]], tenant: str
 
 def context_of(settings: Settings, database: AsyncDatabase[dict[str, Any]], tenant: str) -> Context:
     """Return a context over a tenant's data."""
-    opened = Database(database, settings, index_models)
+    opened = Database(database, settings, index_models, WORDS)
     return Context(Repository(opened, Committer(opened), tenant), settings, handle, BASE)
 
 
@@ -53,4 +54,5 @@ async def put_all(ctx: Context, resources: Any) -> None:
         by_type.setdefault(type_, []).append(document(ctx.tenant, version, entries(resource, None, BASE)))
     for type_, documents in by_type.items():
         await ctx.repo.prepare([type_])
+        await ctx.repo.database.accompany(ctx.tenant, [(type_, one["s"]) for one in documents])
         await ctx.repo.collection(type_).insert_many(documents)

@@ -16,6 +16,7 @@ from fhir_server.search.fill import fill
 from fhir_server.search.index import index_models
 from fhir_server.search.registries import FILLED, Registries
 from fhir_server.search.reindex import PROGRESS
+from fhir_server.search.vocabulary import WORDS
 from fhir_server.store.database import Database
 
 BASE = "http://test/fhir"
@@ -40,7 +41,7 @@ def parameter(type_: str, **change: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def store(database: AsyncDatabase[dict[str, Any]], settings: Settings) -> Database:
-    return Database(database, settings, index_models)
+    return Database(database, settings, index_models, WORDS)
 
 
 @pytest.fixture

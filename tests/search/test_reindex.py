@@ -4,6 +4,7 @@ import pytest
 
 from fhir_server.search.index import entries, index_models
 from fhir_server.search.reindex import PROGRESS, _update, reindex
+from fhir_server.search.vocabulary import WORDS
 from fhir_server.store.database import Database
 
 BASE = "http://test/fhir"
@@ -20,7 +21,7 @@ async def database(client, tenant):
 @pytest.fixture
 def store(database, settings):
     """The database as the store sees it."""
-    return Database(database, settings, index_models)
+    return Database(database, settings, index_models, WORDS)
 
 
 def computed(_tenant, resource):
@@ -87,7 +88,7 @@ async def test_what_is_written_meanwhile_keeps_the_entries_of_that_write(http, s
     [read_before] = await slots.find({"t": tenant}).to_list()
     await slots.update_one({"_id": read_before["_id"]}, {"$inc": {"v": 1}, "$set": {"s": {"written": 1}}})
 
-    result = await slots.bulk_write([_update(read_before, computed)])
+    result = await slots.bulk_write([_update(read_before, computed(tenant, read_before["r"]))])
 
     assert result.matched_count == 0
     [now] = await slots.find({"t": tenant}).to_list()
@@ -97,5 +98,5 @@ async def test_what_is_written_meanwhile_keeps_the_entries_of_that_write(http, s
 async def test_missing_indexes_are_made(http, store):
     await write(http, "Library", 1, status="draft", type={"text": "x"})
     await store.collection("Library").drop_index("changed")
-    await reindex(Database(store.mongodb, store.settings, index_models), computed, types=["Library"])
+    await reindex(Database(store.mongodb, store.settings, index_models, WORDS), computed, types=["Library"])
     assert "changed" in await store.collection("Library").index_information()

@@ -123,7 +123,7 @@ def _of_type(parameter: SearchParameter, modifier: str, values: Sequence[str], b
         case "string" if parameter.code == PHONETIC:
             return filter_phonetic(field, modifier, values, parameter)
         case "string":
-            return string.filter(field, modifier, values, parameter, ends_field=string.ends_field(parameter))
+            return string.filter(field, modifier, values, parameter)
         case "reference":
             return reference.filter(field, modifier, values, parameter, base_url=base_url)
         case "date":

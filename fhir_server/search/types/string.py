@@ -6,15 +6,16 @@ An entry is the folded text (case, accents, white space). Where the text differs
 itself (of a long one its hash), unless it is the folded one in title case: `soderberg\x01Söderberg`, `smith\x01`. So one index
 serves the start of a text (a range), the exact text (equality) and the order.
 
-Names have in addition what follows from each letter on under `:ends`, which makes `:contains` a range too.
+Names have in addition, after all others and with `\x02` before it, each word that no entry starts with. So a word of a name
+is found wherever it stands, and `search.words` makes `:contains` of it.
 """
 
 import hashlib
 import re
-import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from fhir_server.fhir.folding import fold
 from fhir_server.fhir.outcome import unprocessable
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.types.common import (
@@ -32,29 +33,15 @@ from fhir_server.search.values import invalid_value, unescape
 MODIFIERS = frozenset({"exact", "contains"})
 EQUALS, ENDS = "filter.eq", "filter.ew"
 """What only `_filter` asks for: no parameter name can carry a modifier with a dot."""
-SHORTEST_END, LONGEST_END = 2, 32
+LONGEST_WORD, STEP = 64, 32
+"""Longer words are cut into pieces of so many letters, one after each `STEP`, so that a text of `STEP` letters is in one."""
 MOST_LETTERS = 100_000
-"""Letters that the names of one resource may have together; each becomes an index entry."""
-_NAMED = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person", "Organization", "Location"})
+"""Letters that the names of one resource may have together; the ends of all words are indexed."""
+NAMED = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person", "Organization", "Location"})
 _NAMES = frozenset({"name", "family", "given"})
-_MARK = "\x01"
-_WHOLE = {EQUALS: f"^{{}}(?:{_MARK}|$)", ENDS: f"^[^{_MARK}]*{{}}(?:{_MARK}|$)"}
+_MARK, _WORD = "\x01", "\x02"
+_WHOLE = {EQUALS: f"^{{}}(?:{_MARK}|$)", ENDS: f"^[^{_MARK}{_WORD}]*{{}}(?:{_MARK}|$)"}
 _LONG = 200
-_LETTERS = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ð": "d", "þ": "th", "æ": "ae", "œ": "oe", "\u0131": "i", "ħ": "h"})
-_CONTROLS = dict.fromkeys((*range(32), 127), " ")
-_KEPT_MARKS = (0, 7, 8, 9)
-"""Combining classes without which a letter of an Indic script or a kana would be another one."""
-
-
-def fold(text: str) -> str:
-    """Return the text without case, accents and superfluous white space."""
-    if text.isascii():
-        lower = text.lower() if text.isprintable() else text.lower().translate(_CONTROLS)
-        return " ".join(lower.split()) if "  " in lower or lower[:1] == " " or lower[-1:] == " " else lower
-    decomposed = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
-    letters = "".join(char for char in decomposed if unicodedata.combining(char) in _KEPT_MARKS).translate(_LETTERS)
-    printable = "".join(char if char.isprintable() else " " for char in letters)
-    return unicodedata.normalize("NFC", " ".join(printable.split()))
 
 
 def entry(text: str) -> str:
@@ -92,53 +79,92 @@ CONVERTERS: Converters = {**_VALUES, "Extension": of_extension(_VALUES)}
 SPREADING = frozenset({"HumanName", "Address", "Extension"})
 
 
-def ends_field(parameter: SearchParameter) -> str:
-    """Return the field of the ends of words that a parameter's texts are among; "" where there is none."""
-    return "s.name:ends" if parameter.resource_type in _NAMED and parameter.code in _NAMES else ""
+def has_words(parameter: SearchParameter) -> bool:
+    """Tell whether the words of a parameter's texts can be found wherever they stand."""
+    return parameter.resource_type in NAMED and parameter.code in _NAMES
 
 
-def ends(entries: Collection[str]) -> list[str]:
-    """Return what folded entries hold from each letter on, up to 32 letters; a last letter alone is left out.
+def later_words(entries: Collection[str]) -> list[str]:
+    """Return the entries, marked, of those words that no entry starts with."""
+    spread = [text for one in entries if " " in (text := one.partition(_MARK)[0]) or len(text) > LONGEST_WORD]
+    if not spread:
+        return []
+    first = {text for one in entries if len(text := one.partition(_MARK)[0].partition(" ")[0]) <= LONGEST_WORD}
+    return [_WORD + word for word in sorted({word for text in spread for word in split(text)} - first)]
+
+
+def words(entries: Iterable[str]) -> set[str]:
+    """Return the words, or their pieces, of the entries of names."""
+    found: set[str] = set()
+    for one in entries:
+        if one[:1] == _WORD:
+            found.add(one[1:])
+        elif len(word := one.partition(_MARK)[0].partition(" ")[0]) <= LONGEST_WORD:
+            found.add(word)
+    found.discard("")
+    return found
+
+
+def split(folded: str) -> Iterator[str]:
+    """Yield the words of a folded text, or their pieces."""
+    for word in folded.split(" "):
+        yield word[:LONGEST_WORD]
+        for start in range(STEP, len(word) - STEP, STEP):
+            yield word[start : start + LONGEST_WORD]
+
+
+def check_names(entries: Iterable[str]) -> None:
+    """Refuse names that can not be searched at a bearable cost.
 
     Raises:
-        FhirError: 422, the names are too many or too long.
+        FhirError: 422, the names are too long together.
     """
-    found: set[str] = set()
     letters = sum(map(len, entries))
     if letters > MOST_LETTERS:
         text = f"The names of the resource have {letters:,} letters together; at most {MOST_LETTERS:,} can be searched."
         raise unprocessable(text, code="too-costly")
-    for one in entries:
-        folded = one.partition(_MARK)[0]
-        starts = max(1, len(folded) - SHORTEST_END + 1)
-        found.update(folded[start : start + LONGEST_END] for start in range(starts) if folded[start : start + 1].strip())
-    return sorted(found)
 
 
-def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchParameter, *, ends_field: str = "") -> Filter:  # noqa: A001 -- the name that all types share
+def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchParameter) -> Filter:  # noqa: A001 -- the name that all types share
     """Return the filter for resources with a text that starts with (is, contains) one of the values.
 
     Raises:
         FhirError: 400, an empty value or a modifier that strings do not have.
     """
-    texts = [unescape(value) for value in values]
     if modifier == "exact":
-        return {field: {"$in": [entry(text) for text in texts]}}
+        return {field: {"$in": [entry(unescape(value)) for value in values]}}
     if modifier not in ("", "contains", EQUALS, ENDS):
         raise unsupported_modifier(parameter, modifier, MODIFIERS)
-    folded = [fold(text) for text in texts]
-    if not all(0 < len(text) <= LONGEST_PATTERN for text in folded):
-        raise invalid_value(parameter.code, min(texts, key=len), f"a text of 1 to {LONGEST_PATTERN} characters is needed")
+    folded = folded_values(values, parameter)
     if modifier in (EQUALS, ENDS):
         return {field: {"$in": [re.compile(_WHOLE[modifier].format(re.escape(text))) for text in folded]}}
     if modifier == "contains":
-        return any_of(_containing(field, text, ends_field) for text in folded)
+        return any_of(containing(field, text) for text in folded)
     return any_of(begins(field, text, parameter) for text in folded)
 
 
-def _containing(field: str, text: str, ends_field: str) -> Filter:
-    anywhere: Filter = {field: {"$regex": f"^[^{_MARK}]*{re.escape(text)}"}}
-    if not ends_field or len(text) < SHORTEST_END:
-        return anywhere
-    beginning: Filter = {ends_field: {"$regex": f"^{re.escape(text[:LONGEST_END])}"}}
-    return beginning if ends_field == f"{field}:ends" and len(text) <= LONGEST_END else {**beginning, **anywhere}
+def folded_values(values: Iterable[str], parameter: SearchParameter) -> list[str]:
+    """Return the folded texts of the values.
+
+    Raises:
+        FhirError: 400, an empty one.
+    """
+    texts = [unescape(value) for value in values]
+    folded = [fold(text) for text in texts]
+    if not all(0 < len(text) <= LONGEST_PATTERN for text in folded):
+        raise invalid_value(parameter.code, min(texts, key=len), f"a text of 1 to {LONGEST_PATTERN} characters is needed")
+    return folded
+
+
+def containing(field: str, text: str) -> Filter:
+    """Return the filter for resources with an entry that contains a folded text."""
+    return {field: {"$regex": f"^[^{_MARK}]*{re.escape(text)}"}}
+
+
+def having_words(field: str, words: Iterable[str]) -> Filter:
+    """Return the filter for resources with an entry of a name in which one of the words, or pieces of words, stands."""
+    ways: list[Any] = []
+    for word in words:
+        start = re.escape(word)
+        ways += [word, _WORD + word, re.compile(f"^{start}{_MARK}"), re.compile(f"^{start} ")]
+    return {field: {"$in": ways}}

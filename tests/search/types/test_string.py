@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from fhir_server.fhir.outcome import FhirError
 from fhir_server.search.index import entries
 from fhir_server.search.registry import BUILTIN
 from fhir_server.search.types import parameter_filter
-from fhir_server.search.types.string import ends, entry, fold
+from fhir_server.search.types.string import NAMED, entry, fold, has_words, having_words, later_words, split, words
 
 END = "\U0010ffff"
 
@@ -53,23 +54,58 @@ def test_entries_are_equal_only_for_equal_texts(one: str, other: str) -> None:
     assert (entry(one) == entry(other)) is (one == other)
 
 
-def test_a_name_has_its_parts_and_the_ends_of_its_words() -> None:
-    """All parts of a HumanName are entries of `name`; least and greatest come first."""
+def test_a_name_has_its_parts_and_its_later_words() -> None:
+    """All parts of a HumanName are entries of `name`; least and greatest come first, words inside of others last."""
     patient = {
         "resourceType": "Patient",
         "name": [{"family": "von Ek", "given": ["Bo", "Ada"], "prefix": ["Dr"], "suffix": ["PhD"]}],
     }
     found = entries(patient)
-    assert found["name"] == ["ada\x01", "von ek\x01von Ek", "bo\x01", "dr\x01", "phd\x01PhD"]
-    assert found["family"] == ["von ek\x01von Ek"] * 2
+    assert found["name"] == ["ada\x01", "von ek\x01von Ek", "bo\x01", "dr\x01", "phd\x01PhD", "\x02ek"]
+    assert found["family"] == ["von ek\x01von Ek", "von ek\x01von Ek", "\x02ek"]
     assert found["given"] == ["ada\x01", "bo\x01"]
-    assert found["name:ends"] == ["ada", "bo", "da", "dr", "ek", "hd", "n ek", "on ek", "phd", "von ek"]
 
 
-def test_ends_start_at_every_letter_but_the_last() -> None:
-    """Also at the last one of a word that others follow; a single letter is its own end."""
-    assert ends(["anna maria\x01"]) == ["a maria", "anna maria", "aria", "ia", "maria", "na maria", "nna maria", "ria"]
-    assert max(map(len, ends(["x" * 1000]))) == 32
+def test_a_word_that_another_entry_starts_with_is_not_repeated() -> None:
+    """A text that has the parts of the name once more costs one entry."""
+    name = {"text": "Anna Maria Lindqvist", "family": "Lindqvist", "given": ["Anna", "Maria"]}
+    found = entries({"resourceType": "Patient", "name": [name]})["name"]
+    assert found == ["anna\x01", "maria\x01", "anna maria lindqvist\x01", "lindqvist\x01"]
+
+
+def test_long_words_have_pieces() -> None:
+    """Any 32 letters of a word stand together in one of its pieces, and its end in the last."""
+    word = "".join(f"{number:03}" for number in range(70))
+    pieces = list(split(word))
+    assert max(map(len, pieces)) == 64
+    assert all(any(word[start : start + 32] in piece for piece in pieces) for start in range(len(word) - 31))
+    assert word.endswith(pieces[-1])
+    assert words([*later_words([word]), word, "bo ek", "\x01\u0301"]) == {*pieces, "bo"}
+
+
+def test_names_of_too_many_letters_are_refused() -> None:
+    """Each would be an entry of the vocabulary."""
+    with pytest.raises(FhirError, match="have 100,001 letters together; at most 100,000 can be searched") as refused:
+        entries({"resourceType": "Organization", "name": "x" * 100_001})
+    assert refused.value.status == 422
+
+
+def test_parameters_with_words_are_those_of_names() -> None:
+    """Each may repeat, so that there is a place for later words."""
+    found = [one for type_ in sorted(NAMED) for _, one in sorted(BUILTIN.of(type_).items()) if has_words(one)]
+    assert all(one.repeats and one.type == "string" for one in found)
+    assert [(one.resource_type, one.code) for one in found] == [
+        ("Location", "name"),
+        ("Organization", "name"),
+        ("Patient", "family"),
+        ("Patient", "given"),
+        ("Patient", "name"),
+        ("Person", "name"),
+        ("Practitioner", "family"),
+        ("Practitioner", "given"),
+        ("Practitioner", "name"),
+        ("RelatedPerson", "name"),
+    ]
 
 
 def test_an_address_has_its_parts() -> None:
@@ -96,19 +132,16 @@ def test_exact_is_equality() -> None:
     assert find("family", "exact", "Smith", "SMITH", "smith") == {"s.family": {"$in": ["smith\x01", "smith\x01SMITH", "smith"]}}
 
 
-def test_contains_is_a_range_over_the_ends_of_names() -> None:
-    """And an escaped pattern on the parameter's own entries; that alone for short texts and where there are no ends."""
-    assert find("family", "contains", "MIT") == {
-        "s.name:ends": {"$regex": "^mit"},
-        "s.family": {"$regex": "^[^\x01]*mit"},
-    }
-    assert find("name", "contains", "mit") == {"s.name:ends": {"$regex": "^mit"}}
-    assert find("name", "contains", "m" * 40) == {
-        "s.name:ends": {"$regex": "^" + "m" * 32},
-        "s.name": {"$regex": "^[^\x01]*" + "m" * 40},
-    }
-    assert find("family", "contains", "m") == {"s.family": {"$regex": "^[^\x01]*m"}}
-    assert find("address", "contains", "main") == {"s.address": {"$regex": "^[^\x01]*main"}}
+def test_contains_is_a_pattern() -> None:
+    """It does not reach beyond the folded text."""
+    assert find("family", "contains", "MIT") == {"s.family": {"$regex": "^[^\x01]*mit"}}
+
+
+def test_a_word_is_found_wherever_it_stands() -> None:
+    """As an entry, as the start of one, and inside of one."""
+    found = having_words("s.name", ["o'ek"])
+    (filter_,) = found.values()
+    assert filter_ == {"$in": ["o'ek", "\x02o'ek", re.compile("^o'ek\x01"), re.compile("^o'ek ")]}
 
 
 def test_refuses_other_modifiers_and_empty_texts() -> None:

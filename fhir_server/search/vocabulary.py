@@ -1,0 +1,125 @@
+"""The vocabulary of a tenant: each word that stands in a name.
+
+docs/decisions/0013-words-of-names.md
+
+    {_id: "{tenant}/{word}", t: tenant, k: [">lindqvist", ">indqvist", …, "-lindqvi", "-indqvi", …]}
+
+A word is in it before a resource that has it (`fhir_server.store.companions`). `>` marks what follows from each of its
+letters on, `-` its beginning with up to two letters left out. There are few words, however many people bear them: what a
+text may mean is looked up here, and the words that are found are looked up among the entries of the resources.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+from typing import Any, Final
+
+from pymongo import ASCENDING, IndexModel
+
+from fhir_server.search.access import NOTHING, Access
+from fhir_server.search.parameter import SearchParameter
+from fhir_server.search.sort import Filter, all_of
+from fhir_server.search.types import string
+from fhir_server.search.types.common import any_of
+from fhir_server.store.searches import Search
+
+COLLECTION: Final = "_words"
+END: Final = ">"
+DELETED: Final = "-"
+LONGEST_END: Final = 32
+SHORTEST_END: Final = 2
+BEGINNING: Final = 7
+"""So many letters of a word are taken for what is left of it when some are left out."""
+MOST_WORDS: Final = 500
+"""More words than these are not looked up one by one."""
+OLD_INDEX: Final = "t_1_s.name:ends_1"
+"""What a collection has while some of its resources may have words that are not in the vocabulary."""
+LETTERS: Final = re.compile(r"[^\W\d_]+")
+
+
+class Words:
+    """The companions of resources with names."""
+
+    collection = COLLECTION
+    indexes = (IndexModel([("t", ASCENDING), ("k", ASCENDING)], name="keys"),)
+
+    def keys(self, tenant: str, type_: str, index: Mapping[str, Any]) -> Iterable[str]:
+        """Return the words of a resource's names, with the tenant."""
+        names = index.get("name") if type_ in string.NAMED else None
+        return [f"{tenant}/{word}" for word in words_of(names)] if names else ()
+
+    def document(self, key: str) -> dict[str, Any]:
+        """Return a word with what it is found by."""
+        tenant, _, word = key.partition("/")
+        ends = {END + word[start : start + LONGEST_END] for start in range(max(1, len(word) - SHORTEST_END + 1))}
+        return {"_id": key, "t": tenant, "k": sorted(ends | {DELETED + text for text in shortened(word)})}
+
+
+WORDS: Final = Words()
+
+
+def words_of(entries: Iterable[str]) -> set[str]:
+    """Return the words of the entries of names, and the parts of those that have a hyphen, an apostrophe or the like."""
+    found = string.words(entries)
+    parts = [part for word in found if not word.isalpha() for part in LETTERS.findall(word)]
+    return found.union(parts) if parts else found
+
+
+def shortened(word: str) -> set[str]:
+    """Return the beginning of a word with none, each one and each two of its letters left out."""
+    start = word[:BEGINNING]
+    found = {start}
+    for left in (1, 2):
+        found.update("".join(letters) for letters in combinations(start, max(1, len(start) - left)))
+    return found
+
+
+async def containing(access: Access, parameter: SearchParameter, values: Sequence[str]) -> Filter:
+    """Return the filter for resources that have a name which contains one of the values.
+
+    Raises:
+        FhirError: 400, an empty value.
+    """
+    texts = string.folded_values(values, parameter)
+    if not await access.repo.database.lacks(parameter.resource_type, OLD_INDEX):
+        return any_of(string.containing(parameter.field, text) for text in texts)
+    return any_of([await _containing(access, parameter.field, text) for text in texts])
+
+
+async def _containing(access: Access, field: str, text: str) -> Filter:
+    words = await _words_around(access, text)
+    if words is None:
+        return string.containing(field, text)
+    if not words:
+        return NOTHING
+    having = string.having_words(field, words)
+    # A word that holds all of a short text proves the match.
+    return having if " " not in text and len(text) <= LONGEST_END else all_of([having, string.containing(field, text)])
+
+
+async def _words_around(access: Access, text: str) -> list[str] | None:
+    """Return words of which every name that contains a text has one; None if they would be too many."""
+    fragments = text.split(" ")
+    if len(fragments) == 1:
+        return await _look_up(access, _by_key(text)) if len(text) >= SHORTEST_END else None
+    first, *whole, last = fragments
+    if whole:
+        return [next(string.split(max(whole, key=len)))]
+    if len(last) >= max(len(first), SHORTEST_END):
+        return await _look_up(access, {"_id": {"$regex": f"^{access.repo.tenant}/{re.escape(last[:LONGEST_END])}"}})
+    if len(first) < SHORTEST_END:
+        return None
+    return await _look_up(access, {"k": END + first} if len(first) < LONGEST_END else _by_key(first))
+
+
+def _by_key(text: str) -> Filter:
+    return {"k": {"$regex": f"^{END}{re.escape(text[:LONGEST_END])}"}}
+
+
+async def _look_up(access: Access, condition: Filter) -> list[str] | None:
+    tenant = access.repo.tenant
+    search = Search(COLLECTION, {"t": tenant, **condition}, {"_id": 1}, (), MOST_WORDS + 1, access.remaining_ms())
+    with access.in_time():
+        # Not within the transaction: what it writes itself has its words outside of it.
+        found = await access.repo.database.find(search)
+    return [document["_id"][len(tenant) + 1 :] for document in found] if len(found) <= MOST_WORDS else None

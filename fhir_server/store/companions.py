@@ -1,0 +1,118 @@
+"""Documents that are in the database before a resource whose index entries lead to them.
+
+docs/decisions/0013-words-of-names.md
+
+A companion is made once and never changed, so whoever has seen it need not look again: in the common case a write
+costs nothing here. One whose resource is then not written, after all, does no harm.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
+
+from pymongo import IndexModel
+from pymongo.asynchronous.collection import AsyncCollection
+from pymongo.errors import BulkWriteError
+
+from fhir_server.store.batcher import Batcher
+from fhir_server.store.failures import is_key_conflict
+
+Document = dict[str, Any]
+Indexed = tuple[str, Mapping[str, Any]]
+"""A resource type and the index entries of a resource."""
+
+REMEMBERED: Final = 50_000
+"""So many keys, and those that were used before them, are known to be there."""
+TOGETHER: Final = 1000
+"""Companions of one round trip."""
+
+
+class Companions(Protocol):
+    """Which companions there are."""
+
+    @property
+    def collection(self) -> str:
+        """The collection that they are in."""
+        ...
+
+    @property
+    def indexes(self) -> Sequence[IndexModel]:
+        """The indexes of the collection."""
+        ...
+
+    def keys(self, tenant: str, type_: str, index: Mapping[str, Any]) -> Iterable[str]:
+        """Return the `_id` of the companions that a resource needs."""
+        ...
+
+    def document(self, key: str) -> Document:
+        """Return a companion."""
+        ...
+
+
+class Known:
+    """A set that forgets what has not been asked for during the last `size` others."""
+
+    def __init__(self, size: int = REMEMBERED) -> None:
+        self._size = size
+        self._recent: set[str] = set()
+        self._older: set[str] = set()
+
+    def __contains__(self, key: str) -> bool:
+        if key in self._recent:
+            return True
+        if key not in self._older:
+            return False
+        self.add(key)
+        return True
+
+    def add(self, key: str) -> None:
+        """Remember a key."""
+        if len(self._recent) >= self._size:
+            self._older, self._recent = self._recent, set()
+        self._recent.add(key)
+
+
+class Accompanist:
+    """Sees to it that the companions are there."""
+
+    def __init__(self, companions: Companions, collection: AsyncCollection[Document], patience: float) -> None:
+        self._companions = companions
+        self._collection = collection
+        self._known = Known()
+        self._maker: Batcher[list[str], None] = Batcher(self._make, parallel=1, patience=patience)
+        self._prepared = False
+
+    async def __call__(self, tenant: str, resources: Iterable[Indexed]) -> None:
+        """Return when the companions of these resources are on a majority."""
+        keys, known = self._companions.keys, self._known
+        if missing := [key for type_, index in resources for key in keys(tenant, type_, index) if key not in known]:
+            await self._maker(missing)
+
+    async def _make(self, wanted: list[list[str]]) -> list[None]:
+        if not self._prepared:
+            await self._collection.create_indexes(list(self._companions.indexes))
+            self._prepared = True
+        keys = sorted({key for some in wanted for key in some})
+        for start in range(0, len(keys), TOGETHER):
+            await self._insert(keys[start : start + TOGETHER])
+        for key in keys:
+            self._known.add(key)
+        return [None] * len(wanted)
+
+    async def _insert(self, keys: Sequence[str]) -> None:
+        found = {document["_id"] async for document in self._collection.find({"_id": {"$in": keys}}, {"_id": 1})}
+        new = [self._companions.document(key) for key in keys if key not in found]
+        if not new:
+            return
+        try:
+            await self._collection.insert_many(new, ordered=False)
+        except BulkWriteError as error:
+            others = [one for one in error.details["writeErrors"] if not is_key_conflict(one)]
+            if others or error.details["writeConcernErrors"]:
+                raise
+
+
+Accompany = Callable[[str, Iterable[Indexed]], Awaitable[None]]
+
+
+async def alone(_tenant: str, _resources: Iterable[Indexed]) -> None:
+    """Let resources be without companions."""
