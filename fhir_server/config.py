@@ -117,6 +117,9 @@ class Settings(BaseSettings):
         description="How long one step of a request waits for an absent MongoDB, in milliseconds; after two at most it answers 503.",
     )
     mongodb_pool_size: int = Field(50, ge=1, description="Largest number of connections to MongoDB of one process.")
+    json_cache_mb: int = Field(
+        32, ge=0, description="Memory of one process for the JSON of resources that were read lately, in MB; 0: none is kept."
+    )
     default_tenant: str = Field(
         "default", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Tenant of requests whose token names none."
     )

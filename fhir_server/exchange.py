@@ -82,6 +82,9 @@ class Call:
     prefer: Prefer = field(default_factory=Prefer)
     affects_state: bool = True
     """False when an operation was asked for by GET."""
+    encoded: bool = False
+    """Whether whoever asks wants nothing but the JSON: a read may then answer with `Reply.encoded`, and entries of a
+    search may hold `msgspec.Raw` for a resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +102,8 @@ class Reply:
     location: str = ""
     issues: tuple[Issue, ...] = ()
     headers: Mapping[str, str] = field(default_factory=dict)
+    encoded: bytes | None = None
+    """The JSON of the resource, instead of `resource`; only where the Call asked for it."""
     body: bytes | None = None
     """Bytes to send as they are, instead of a resource (Binary)."""
 

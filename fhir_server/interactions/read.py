@@ -3,14 +3,18 @@
 from fhir_server.exchange import Call, Context, Reply
 from fhir_server.fhir.outcome import gone, not_found
 from fhir_server.interactions.reading import check_id, is_unchanged, living, subset
-from fhir_server.store.versions import Version
+from fhir_server.store.versions import StoredVersion, Version
 
 LONGEST_NUMBER = 9
 
 
 async def read(ctx: Context, call: Call) -> Reply:
     """Answer the current version; 304 when the client has it, 410 when it is deleted, 404 when it never existed."""
-    return answer(call, await living(ctx, call.type, call.id))
+    version = await living(ctx, call.type, call.id)
+    if call.encoded and isinstance(version, StoredVersion) and not (call.params or call.if_none_match or call.if_modified_since):
+        json = version.json(ctx.repo.database.encoded)
+        return Reply(200, version=str(version.number), last_modified=version.last_updated, encoded=json)
+    return answer(call, version)
 
 
 async def vread(ctx: Context, call: Call) -> Reply:

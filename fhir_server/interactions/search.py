@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
+import msgspec
+
 from fhir_server.exchange import Call, Context, Params, Reply, Resource
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.fhir.outcome import bad_request, operation_outcome
@@ -12,7 +14,8 @@ from fhir_server.fhir.subset import elements, summary
 from fhir_server.search.compartment import compartment_types
 from fhir_server.search.query import Results
 from fhir_server.search.run import SearchResult, search
-from fhir_server.store.versions import Version, instant
+from fhir_server.store.stored import EncodedCache
+from fhir_server.store.versions import StoredVersion, Version, instant
 
 _UNESCAPED = ":,$/*@-._~"
 
@@ -20,7 +23,7 @@ _UNESCAPED = ":,$/*@-._~"
 async def search_type(ctx: Context, call: Call) -> Reply:
     """Answer a page of the resources of one type that match."""
     result = await search(ctx, call.type, call.params, strict=call.prefer.strict)
-    return Reply(200, searchset(ctx, call.type, result))
+    return Reply(200, searchset(ctx, call.type, result, encoded=call.encoded))
 
 
 async def search_system(ctx: Context, call: Call) -> Reply:
@@ -30,7 +33,7 @@ async def search_system(ctx: Context, call: Call) -> Reply:
     # What was asked for alone is searched even if nothing of the type is stored, so that its parameters are judged.
     known = types if len(types) == 1 else [type_ for type_ in types if type_ in existing]
     result = await search(ctx, known or types, call.params, strict=call.prefer.strict)
-    return Reply(200, searchset(ctx, "", result))
+    return Reply(200, searchset(ctx, "", result, encoded=call.encoded))
 
 
 async def search_compartment(ctx: Context, call: Call) -> Reply:
@@ -47,7 +50,7 @@ async def search_compartment(ctx: Context, call: Call) -> Reply:
         asked = asked_types(call.params) or possible
         types = [type_ for type_ in asked if type_ in existing and type_ in possible] or [compartment]
     result = await search(ctx, types, call.params, compartment=call.compartment, strict=call.prefer.strict)
-    return Reply(200, searchset(ctx, path, result))
+    return Reply(200, searchset(ctx, path, result, encoded=call.encoded))
 
 
 def asked_types(params: Params) -> list[str]:
@@ -63,8 +66,12 @@ def asked_types(params: Params) -> list[str]:
     return sorted(names)
 
 
-def searchset(ctx: Context, path: str, result: SearchResult) -> Resource:
-    """Return the Bundle of a page: https://hl7.org/fhir/R4/bundle.html#searchset."""
+def searchset(ctx: Context, path: str, result: SearchResult, *, encoded: bool = False) -> Resource:
+    """Return the Bundle of a page: https://hl7.org/fhir/R4/bundle.html#searchset.
+
+    Where `encoded` is set, whole resources are `msgspec.Raw`.
+    """
+    cache = ctx.repo.database.encoded if encoded else None
     bundle: Resource = {
         "resourceType": "Bundle",
         "id": str(uuid.uuid4()),
@@ -74,8 +81,8 @@ def searchset(ctx: Context, path: str, result: SearchResult) -> Resource:
     if result.total is not None:
         bundle["total"] = result.total
     bundle["link"] = _links(ctx, path, result)
-    entries = [_entry(ctx.base_url, version, "match", result.results) for version in result.matches]
-    entries += [_entry(ctx.base_url, version, "include", result.results) for version in result.included]
+    entries = [_entry(ctx.base_url, version, "match", result.results, cache) for version in result.matches]
+    entries += [_entry(ctx.base_url, version, "include", result.results, cache) for version in result.included]
     if result.issues:
         entries.append({"resource": operation_outcome(result.issues), "search": {"mode": "outcome"}})
     if entries:
@@ -83,13 +90,21 @@ def searchset(ctx: Context, path: str, result: SearchResult) -> Resource:
     return bundle
 
 
-def _entry(base_url: str, version: Version, mode: str, results: Results) -> dict[str, Any]:
+def _entry(base_url: str, version: Version, mode: str, results: Results, cache: EncodedCache | None) -> dict[str, Any]:
+    return {
+        "fullUrl": f"{base_url}/{version.reference}",
+        "resource": _shown(version, results, cache),
+        "search": {"mode": mode},
+    }
+
+
+def _shown(version: Version, results: Results, cache: EncodedCache | None) -> Resource | msgspec.Raw:
+    if results.summary == "false" and not results.elements and cache is not None and isinstance(version, StoredVersion):
+        return msgspec.Raw(version.json(cache))
     resource = version.resource or {}
     if results.summary != "false":
         resource = summary(resource, results.summary)
-    if results.elements:
-        resource = elements(resource, results.elements)
-    return {"fullUrl": f"{base_url}/{version.reference}", "resource": resource, "search": {"mode": mode}}
+    return elements(resource, results.elements) if results.elements else resource
 
 
 def _links(ctx: Context, path: str, result: SearchResult) -> list[dict[str, str]]:

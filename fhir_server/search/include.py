@@ -20,7 +20,7 @@ from fhir_server.search.values import escape
 from fhir_server.store.versions import Version
 
 Found = tuple[str, Document]
-_MEMBERS = ("i", "u", "v", "m", "r")
+_MEMBERS = ("i", "u", "v", "m", "w", "r")
 _WHOLE: Mapping[str, Any] = {"s": 0}
 
 

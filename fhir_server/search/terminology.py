@@ -16,6 +16,7 @@ from fhir_server.search.access import Access
 from fhir_server.search.conditions import Match
 from fhir_server.search.registry import BUILTIN
 from fhir_server.search.values import escape, split_escaped, unescape
+from fhir_server.store.stored import resource_of
 
 MODIFIERS: Final = frozenset({"in", "not-in", "above", "below"})
 MAX_NESTING: Final = 8
@@ -92,7 +93,7 @@ class _Terminology:
         if wanted:
             filter_ = {**filter_, "r.version": wanted}
         found = await self._access.read(type_, filter_, {"r": 1}, sort=[("u", -1)], limit=1)
-        return found[0]["r"] if found else None
+        return resource_of(found[0]) if found else None
 
     async def _codes(self, resource: Resource, canonical: str, nesting: int) -> list[Token]:
         if "contains" in resource.get("expansion", {}):

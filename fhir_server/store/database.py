@@ -22,6 +22,7 @@ from fhir_server.store.client import Client
 from fhir_server.store.companions import Accompanist, Accompany, Companions, alone
 from fhir_server.store.documents import CODEC_OPTIONS
 from fhir_server.store.searches import Search, Searches
+from fhir_server.store.stored import EncodedCache
 
 Document = dict[str, Any]
 IndexModels = Callable[[str], Sequence[IndexModel]]
@@ -87,6 +88,7 @@ class Database:
         self._searches = Searches(client.lanes, database.name, CODEC_OPTIONS) if isinstance(client, Client) else None
         self._gone: set[tuple[str, str]] = set()
         self._present: dict[tuple[str, str], float] = {}
+        self.encoded = EncodedCache(settings.json_cache_mb * 2**20)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.accompany: Accompany = alone
         """Makes what has to be there before resources of a tenant are written, given with their index entries."""

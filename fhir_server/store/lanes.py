@@ -22,6 +22,8 @@ from bson.codec_options import CodecOptions
 from pymongo import AsyncMongoClient, ReadPreference
 from pymongo.errors import ExecutionTimeout, PyMongoError, ServerSelectionTimeoutError
 
+from fhir_server.store.stored import first_batch, is_cursor
+
 Document = dict[str, Any]
 
 HEADER: Final = struct.Struct("<iiiiIB")
@@ -54,12 +56,8 @@ class Lanes:
             ExecutionTimeout: MongoDB ended it after the command's `maxTimeMS`, as it would again.
             ServerSelectionTimeoutError: MongoDB is away.
         """
-        reply = await self.run(database, command, codec_options)
-        cursor = reply and reply.get("cursor")
-        if not cursor or cursor["id"]:
-            return None
-        documents: list[Document] = cursor["firstBatch"]
-        return documents
+        answer = await self._ask(database, command, codec_options)
+        return None if answer is None else first_batch(answer, codec_options)
 
     async def run(self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]) -> Document | None:
         """Return the answer to a command that only reads; None: ask PyMongo.
@@ -68,6 +66,10 @@ class Lanes:
             ExecutionTimeout: MongoDB ended it after the command's `maxTimeMS`, as it would again.
             ServerSelectionTimeoutError: MongoDB is away.
         """
+        answer = await self._ask(database, command, codec_options)
+        return None if answer is None else bson.decode(answer, codec_options)
+
+    async def _ask(self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]) -> bytes | None:
         lane = self._free.pop() if self._free else await self._open()
         if lane is None:
             return None
@@ -79,10 +81,10 @@ class Lanes:
             if isinstance(error, OSError | PyMongoError | AttributeError):
                 return None
             raise
-        reply = bson.decode(answer, codec_options)
+        reply = {"ok": 1} if is_cursor(answer) else bson.decode(answer, codec_options)
         if reply.get("ok"):
             self._free.append(lane)
-            return reply
+            return answer
         if reply.get("code") == MAX_TIME_EXPIRED:
             self._free.append(lane)
             raise ExecutionTimeout(str(reply.get("errmsg", "")), MAX_TIME_EXPIRED, reply)
@@ -143,12 +145,12 @@ class _Lane:
             return cls(connection, stack.pop_all())
         raise AssertionError
 
-    async def ask(self, number: int, body: bytes, seconds: float) -> memoryview:
+    async def ask(self, number: int, body: bytes, seconds: float) -> bytes:
         """Send a command and return the document of the answer."""
         async with asyncio.timeout(seconds):
             await self._protocol.write(HEADER.pack(HEADER.size + len(body), number, 0, OP_MSG, 0, 0) + body)
             answer, _ = await self._protocol.read(number, LARGEST_ANSWER)
-        return memoryview(answer)[BODY_AT:]
+        return bytes(memoryview(answer)[BODY_AT:])
 
     def interrupt(self) -> None:
         transport = self._protocol.transport

@@ -20,6 +20,8 @@ SHARED: Final = 16
 """Searches in one round trip."""
 SHARED_LIMIT: Final = 101
 """Larger pages go alone, so that no answer outgrows what one batch may hold."""
+SHARED_FOUND: Final = 40
+"""Searches without such a limit are shared while their like find no more than this."""
 SLOW_SECONDS: Final = 0.05
 """What takes longer, waiting included, is not shared."""
 SHAPES: Final = 256
@@ -71,6 +73,7 @@ class Searches:
         self._codec_options = codec_options
         self._batchers: dict[Shape, Batcher[Search, list[Document] | None]] = {}
         self._slow: dict[Shape, float] = {}
+        self._found: dict[Shape, float] = {}
 
     async def find(self, search: Search) -> list[Document] | None:
         """Return the documents in their order; None: ask PyMongo.
@@ -79,7 +82,7 @@ class Searches:
             ExecutionTimeout: MongoDB ended it after `max_time_ms`.
         """
         shape = search.shape()
-        if search.limit > SHARED_LIMIT or not search.sort or shape in self._slow:
+        if not search.sort or shape in self._slow or not self._is_small(search, shape):
             return await self._alone(search, shape)
         batcher = self._batchers.get(shape)
         if batcher is None:
@@ -99,20 +102,40 @@ class Searches:
             found = None
         self._note(shape, (time.monotonic() - began) / len(searches))
         if found is None:
+            self._found.pop(shape, None)
             return [None] * len(searches)
         results: list[list[Document] | None] = [[] for _ in searches]
         for document in found:
             part = results[document.pop(_MARK)]
             if part is not None:
                 part.append(document)
+        for search, part in zip(searches, results, strict=True):
+            if search.limit > SHARED_LIMIT:
+                self._note_found(shape, part)
         return results
 
     async def _alone(self, search: Search, shape: Shape) -> list[Document] | None:
         began = time.monotonic()
         try:
-            return await self._lanes.read(self._database, search.command(), self._codec_options)
+            found = await self._lanes.read(self._database, search.command(), self._codec_options)
         finally:
             self._note(shape, time.monotonic() - began)
+        if search.limit > SHARED_LIMIT:
+            self._note_found(shape, found)
+        return found
+
+    def _is_small(self, search: Search, shape: Shape) -> bool:
+        """Tell whether a search finds little: by its limit, or else by what its like have found."""
+        return search.limit <= SHARED_LIMIT or self._found.get(shape, SHARED_LIMIT) <= SHARED_FOUND
+
+    def _note_found(self, shape: Shape, found: list[Document] | None) -> None:
+        if found is None:
+            self._found.pop(shape, None)
+            return
+        if len(self._found) >= SHAPES:
+            self._found.clear()
+        known = self._found.get(shape)
+        self._found[shape] = float(len(found)) if known is None else max(0.9 * known + 0.1 * len(found), 0.5 * len(found))
 
     def _note(self, shape: Shape, seconds: float) -> None:
         """Remember which shapes are slow, until they have been quick for a while."""

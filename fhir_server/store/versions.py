@@ -10,11 +10,12 @@ were superseded, and end their `_id` with the version, padded so that the order 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from fhir_server.exchange import Resource
+from fhir_server.store.stored import EncodedCache, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,54 @@ class Version:
     @staticmethod
     def from_document(type_: str, document: Mapping[str, Any]) -> "Version":
         """Read a document of a current or a history collection."""
-        return Version(type_, document["i"], document["v"], document["u"], document["m"], document.get("r"), document.get("w", 0))
+        resource = document.get("r")
+        if isinstance(resource, Stored):
+            return StoredVersion(type_, document, resource)
+        return Version(type_, document["i"], document["v"], document["u"], document["m"], resource, document.get("w", 0))
+
+
+class StoredVersion(Version):
+    """A version whose resource is decoded when it is first asked for."""
+
+    __slots__ = ("_key", "_resource", "_stored")
+    _key: str
+    _resource: Resource | None
+    _stored: Stored
+
+    def __init__(self, type_: str, document: Mapping[str, Any], stored: Stored) -> None:
+        keep = object.__setattr__
+        keep(self, "type", type_)
+        keep(self, "id", document["i"])
+        keep(self, "number", document["v"])
+        keep(self, "last_updated", document["u"])
+        keep(self, "method", document["m"])
+        keep(self, "token", document.get("w", 0))
+        keep(self, "_key", document["_id"])
+        keep(self, "_stored", stored)
+        keep(self, "_resource", None)
+
+    @property
+    def resource(self) -> Resource:
+        """The resource."""
+        found = self._resource
+        if found is None:
+            found = self._stored.decoded()
+            object.__setattr__(self, "_resource", found)
+        return found
+
+    @property
+    def deleted(self) -> bool:
+        """Never."""
+        return False
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Version) and all(getattr(self, one.name) == getattr(other, one.name) for one in fields(Version))
+
+    __hash__ = None  # type: ignore[assignment]  # A resource has no hash.
+
+    def json(self, cache: EncodedCache) -> bytes:
+        """Return the resource's JSON."""
+        return cache.json((self.type, self._key, self.number, self.token), self._stored)
 
 
 def current_key(tenant: str, id_: str) -> str:

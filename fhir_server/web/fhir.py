@@ -56,7 +56,7 @@ class FhirApp:
             elif path == "/openapi.json":
                 reply, call = Reply(200, openapi(base_url)), Call("openapi")
             else:
-                call = await call_of(scope, receive, path, headers, params, self._settings)
+                call = await call_of(scope, receive, path, headers, params, self._settings, encoded=asked.plain)
                 reply = await self._handle(scope, headers, call)
             if not asked.return_:
                 asked = Wanted(asked.format, asked.pretty, self._settings.default_return)

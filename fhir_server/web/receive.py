@@ -34,6 +34,11 @@ class Wanted:
     pretty: bool = False
     return_: Return = ""
 
+    @property
+    def plain(self) -> bool:
+        """Whether JSON may be sent as it was stored."""
+        return self.format == "json" and not self.pretty
+
 
 class Headers:
     """The headers of a request that matter here, by lower-case name."""
@@ -123,7 +128,9 @@ def prefer(header: str) -> Prefer:
     return found
 
 
-async def call_of(scope: Scope, receive: Receive, path: str, headers: Headers, params: Params, settings: Settings) -> Call:
+async def call_of(
+    scope: Scope, receive: Receive, path: str, headers: Headers, params: Params, settings: Settings, *, encoded: bool = False
+) -> Call:
     """Return the Call that a request asks for.
 
     Raises:
@@ -140,6 +147,7 @@ async def call_of(scope: Scope, receive: Receive, path: str, headers: Headers, p
         if_none_exist=headers.find(b"if-none-exist"),
         if_modified_since=headers.get(b"if-modified-since"),
         prefer=prefer(headers.get(b"prefer")),
+        encoded=encoded,
     )
     if method in WITH_BODY:
         body = await read_body(receive, headers, settings)

@@ -66,7 +66,7 @@ def http_date(moment: datetime) -> bytes:
 async def send_reply(send: Send, call: Call, reply: Reply, wanted: Wanted, headers: Headers, *, base_url: str, head: bool) -> int:
     """Send a reply and return its status."""
     status, resource = body_of(call, reply, wanted)
-    await _send(send, status, resource, headers_of(reply, base_url), wanted, headers, head=head)
+    await _send(send, status, resource, headers_of(reply, base_url), wanted, headers, head=head, encoded=reply.encoded)
     return status
 
 
@@ -77,12 +77,21 @@ async def send_error(send: Send, error: FhirError, wanted: Wanted, headers: Head
 
 
 async def _send(
-    send: Send, status: int, resource: Resource | None, extra: RawHeaders, wanted: Wanted, headers: Headers, *, head: bool
+    send: Send,
+    status: int,
+    resource: Resource | None,
+    extra: RawHeaders,
+    wanted: Wanted,
+    headers: Headers,
+    *,
+    head: bool,
+    encoded: bytes | None = None,
 ) -> None:
     raw = [*_COMMON, *extra]
-    body = b""
+    body = encoded or b""
     if resource is not None:
         body = to_xml(resource, pretty=wanted.pretty) if wanted.format == "xml" else encode(resource, pretty=wanted.pretty)
+    if body:
         raw.append((b"content-type", _CONTENT_TYPES[wanted.format]))
         if len(body) > GZIP_BYTES and "gzip" in headers.get(b"accept-encoding"):
             body = await asyncio.to_thread(_packed, body) if len(body) > THREAD_BYTES else _packed(body)

@@ -1,0 +1,128 @@
+"""Resources as they came from MongoDB, decoded only when somebody looks into them.
+
+A page of a search needs of most resources nothing but their JSON. A version never changes, so its JSON is made once and
+kept as long as there is room; while it is kept, the BSON of the same version is not decoded again. Decoding is two
+thirds of what a page of twenty patients takes (docs/decisions/0013-stored-forms.md).
+"""
+
+import struct
+from typing import Any, Final
+
+import bson
+from bson.codec_options import CodecOptions
+
+from fhir_server.exchange import Resource
+from fhir_server.fhir.codec import encode
+
+Document = dict[str, Any]
+Key = tuple[str, str, int, int]
+"""What tells a version from all others: collection, `_id`, version and the writer's token."""
+
+_LENGTH: Final = struct.Struct("<i")
+_FIXED: Final = {0x01: 8, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16}
+"""Bytes of the values of BSON types that have one size: https://bsonspec.org/spec.html."""
+_STRING: Final = 0x02
+_DOCUMENT: Final = 0x03
+_ARRAY: Final = 0x04
+_CURSOR: Final = b"\x03cursor\x00"
+_BATCH: Final = b"\x04firstBatch\x00"
+_BATCH_AT: Final = 4 + len(_CURSOR) + 4
+_EXHAUSTED: Final = b"\x12id\x00" + bytes(8)
+
+
+class Stored:
+    """The BSON of a resource."""
+
+    __slots__ = ("_bson", "_codec_options")
+
+    def __init__(self, data: bytes, codec_options: CodecOptions[Document]) -> None:
+        self._bson = data
+        self._codec_options = codec_options
+
+    def decoded(self) -> Resource:
+        """Return the resource, made anew at each call."""
+        return bson.decode(self._bson, self._codec_options)
+
+
+def resource_of(document: Document) -> Resource:
+    """Return the resource of a document that has one."""
+    found = document["r"]
+    return found.decoded() if isinstance(found, Stored) else found
+
+
+class EncodedCache:
+    """The JSON of resources, by version; at most `limit` bytes of it, the most recently used first."""
+
+    def __init__(self, limit: int) -> None:
+        self._half = limit // 2
+        self._size = 0
+        self._recent: dict[Key, bytes] = {}
+        self._older: dict[Key, bytes] = {}
+
+    def json(self, key: Key, stored: Stored) -> bytes:
+        """Return the JSON of a stored resource."""
+        found = self._recent.get(key)
+        if found is None:
+            found = self._older.get(key)
+            if found is None:
+                found = encode(stored.decoded())
+            self._keep(key, found)
+        return found
+
+    def _keep(self, key: Key, data: bytes) -> None:
+        if len(data) > self._half:
+            return
+        if self._size + len(data) > self._half:
+            self._older, self._recent, self._size = self._recent, {}, 0
+        self._recent[key] = data
+        self._size += len(data)
+
+
+def is_cursor(answer: bytes) -> bool:
+    """Tell whether the answer to a command is a cursor, hence no failure."""
+    return answer.startswith(_CURSOR, 4)
+
+
+def first_batch(answer: bytes, codec_options: CodecOptions[Document]) -> list[Document] | None:
+    """Return the documents of an answer to a `find` or an `aggregate` whose cursor is exhausted; None for any other.
+
+    The member `r` of a document is a `Stored`.
+    """
+    if not is_cursor(answer) or not answer.startswith(_BATCH, _BATCH_AT):
+        return None
+    at = _BATCH_AT + len(_BATCH)
+    end = at + _size(answer, at) - 1
+    if not answer.startswith(_EXHAUSTED, end + 1):
+        return None
+    at += 4
+    documents = []
+    while at < end:
+        at = answer.index(0, at + 1) + 1
+        size = _size(answer, at)
+        documents.append(_document(answer[at : at + size], codec_options))
+        at += size
+    return documents
+
+
+def _size(data: bytes, at: int) -> int:
+    size: int = _LENGTH.unpack_from(data, at)[0]
+    return size
+
+
+def _document(data: bytes, codec_options: CodecOptions[Document]) -> Document:
+    at, end = 4, len(data) - 1
+    while at < end:
+        kind = data[at]
+        value = data.index(0, at + 1) + 1
+        size = _FIXED.get(kind)
+        if size is None:
+            if kind not in (_STRING, _DOCUMENT, _ARRAY):
+                break
+            size = _size(data, value) + (4 if kind == _STRING else 0)
+        if kind == _DOCUMENT and value == at + 3 and data[at + 1] == 0x72:  # noqa: PLR2004 -- the name is "r"
+            rest = data[4:at] + data[value + size :]
+            document: Document = bson.decode(_LENGTH.pack(len(rest) + 4) + rest, codec_options)
+            document["r"] = Stored(data[value : value + size], codec_options)
+            return document
+        at = value + size
+    return bson.decode(data, codec_options)
