@@ -14,6 +14,7 @@ from fhir_server.fhir.outcome import Issue
 if TYPE_CHECKING:
     from fhir_server.config import Settings
     from fhir_server.search.registry import Registry
+    from fhir_server.security.permissions import Permissions
     from fhir_server.store.repository import Repository
     from fhir_server.store.versions import Version
 
@@ -50,7 +51,22 @@ class Principal:
     """Who is asking."""
 
     id: str = "anonymous"
+    """The subject of the token: a person, or a client that acts for itself."""
     scopes: frozenset[str] = frozenset()
+    tenant: str = ""
+    """Whose data may be asked for; "" stands for the default tenant."""
+    issuer: str = ""
+    client: str = ""
+    """The client (app) that sends the request."""
+    roles: frozenset[str] = frozenset()
+    fhir_user: str = ""
+    """The resource that describes the person, such as `Practitioner/1`."""
+    patient: str = ""
+    """The id of the patient in the context of a launch."""
+    encounter: str = ""
+    """The id of the encounter in the context of a launch."""
+    break_glass: str = ""
+    """The reason why restrictions of roles and labels are lifted for this request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,8 @@ class Draft:
     """The version that this one will follow; perhaps a deletion."""
     issues: tuple[Issue, ...] = ()
     """Warnings for the Reply."""
+    claims: tuple[str, ...] = ()
+    """Keys that this resource is to hold for ever; the write fails where another one holds them."""
 
     @property
     def creates(self) -> bool:
@@ -193,6 +211,8 @@ class Context:
     added_operations: Mapping[tuple[str, str], Operation] = field(default_factory=dict)
     """Operations of extensions, by name and type, beside those of the engine."""
     principal: Principal = field(default_factory=Principal)
+    access: "Permissions | None" = None
+    """What the principal may do; None: everything, as for the server itself and where no authentication is configured."""
     request_id: str = ""
     now: Callable[[], datetime] = utc_now
 

@@ -61,13 +61,13 @@ def check_valid(ctx: Context, resource: Resource) -> None:
 async def planned(ctx: Context, resource: Resource, *, id_: str, method: str, previous: Version | None = None) -> Write:
     """Return the write of a valid resource, with its hooks run and its index entries."""
     behaviour = ctx.behaviours.get(resource["resourceType"])
-    issues: tuple[Issue, ...] = ()
+    draft = None
     if behaviour is not None:
         draft = await behaviour.before_write(ctx, Draft(resource, method, previous))
-        resource, issues = draft.resource, draft.issues
+        resource = draft.resource
     index = entries(resource, ctx.registry, ctx.base_url)
     found = write(resource, index, id_=id_, now=ctx.now(), method=method, previous=previous)
-    return replace(found, issues=issues) if issues else found
+    return replace(found, issues=draft.issues, claims=draft.claims) if draft is not None else found
 
 
 async def commit(ctx: Context, *writes: Write, guards: tuple[str, ...] = ()) -> tuple[Issue, ...]:

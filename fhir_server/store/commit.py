@@ -14,6 +14,7 @@ from pymongo.errors import BulkWriteError, PyMongoError
 
 from fhir_server.exchange import utc_now
 from fhir_server.store.batcher import Batcher
+from fhir_server.store.claims import lay
 from fhir_server.store.companions import Indexed
 from fhir_server.store.database import GUARDS, HISTORY, Database, Document
 from fhir_server.store.failures import failure
@@ -44,7 +45,7 @@ class Committer:
         await self.prepare(unit)
         wanted = job(tenant, unit)
         await self._database.accompany(tenant, _indexed(unit))
-        if len(wanted.items) == 1 and not wanted.guards:
+        if len(wanted.items) == 1 and not wanted.guards and not wanted.claims:
             await (self._creator if wanted.items[0].superseded is None else self._replacer)(wanted)
         elif wanted.items:
             await self._transact(wanted)
@@ -55,6 +56,8 @@ class Committer:
             await self._database.prepare(item.version.type)
         if unit.guards:
             await self._database.prepare_guards()
+        if any(item.claims for item in unit.writes):
+            await self._database.prepare_claims()
 
     async def write(self, tenant: str, unit: Unit, session: AsyncClientSession) -> None:
         """Write a unit within a transaction.
@@ -72,6 +75,9 @@ class Committer:
         guards = [UpdateOne({"_id": key}, _touch(), upsert=True) for one in jobs for key in one.guards]
         if guards:
             await self._database.collection(GUARDS).bulk_write(guards, session=session)
+        claims = [claim for one in jobs for claim in one.claims]
+        if claims:
+            await lay(self._database, claims, session)
         for type_, items in sorted(by_type(item for one in jobs for item in one.items).items()):
             try:
                 await self._write_type(type_, items, session)

@@ -29,6 +29,7 @@ IndexModels = Callable[[str], Sequence[IndexModel]]
 
 HISTORY = "_history"
 GUARDS = "_guards"
+CLAIMS = "_claims"
 SECRETS = "_secrets"
 GUARD_SECONDS = 3600
 HEARTBEAT_MS = 2000
@@ -151,6 +152,12 @@ class Database:
         if GUARDS not in self._prepared:
             await self.collection(GUARDS).create_index("u", expireAfterSeconds=GUARD_SECONDS)
             self._prepared.add(GUARDS)
+
+    async def prepare_claims(self) -> None:
+        """Make the collection of claims."""
+        if CLAIMS not in self._prepared:
+            await self.collection(CLAIMS).create_index([("t", ASCENDING)])
+            self._prepared.add(CLAIMS)
 
     async def existing_types(self) -> frozenset[str]:
         """Return the resource types that have ever been written."""

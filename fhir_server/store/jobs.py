@@ -11,10 +11,10 @@ import bson
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
-from fhir_server.fhir.outcome import too_large, unprocessable
+from fhir_server.fhir.outcome import duplicate, too_large, unprocessable
 from fhir_server.store.documents import CODEC_OPTIONS
 from fhir_server.store.versions import document, history_document
-from fhir_server.store.writes import Unit, Write
+from fhir_server.store.writes import Claim, Unit, Write, claim_key
 
 LARGEST: Final = 16 * 1024 * 1024
 """What one document may have, in bytes: https://www.mongodb.com/docs/manual/reference/limits/."""
@@ -46,15 +46,22 @@ class Job:
     items: tuple[Item, ...]
     guards: tuple[str, ...]
     """The keys of guard documents."""
+    claims: tuple[Claim, ...] = ()
 
 
 def job(tenant: str, unit: Unit) -> Job:
     """Return the unit, encoded.
 
     Raises:
-        FhirError: 413 or 422, for a resource that MongoDB can not hold.
+        FhirError: 413 or 422, for a resource that MongoDB can not hold; 409 where two of the resources claim the same key.
     """
-    return Job(tuple(_item(tenant, write) for write in unit.writes), tuple(f"{tenant}/{key}" for key in sorted(unit.guards)))
+    claims = tuple(
+        Claim(claim_key(tenant, key), write.version.type, write.version.id) for write in unit.writes for key in write.claims
+    )
+    if len({claim.key for claim in claims}) < len(claims):
+        raise duplicate("Two resources of the request claim the same identifier, which only one can have.")
+    items = tuple(_item(tenant, write) for write in unit.writes)
+    return Job(items, tuple(f"{tenant}/{key}" for key in sorted(unit.guards)), claims)
 
 
 def _item(tenant: str, write: Write) -> Item:

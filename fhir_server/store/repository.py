@@ -30,6 +30,15 @@ class Repository:
         self.written: list[Write] = []
         """What has been written so far, where this is a transaction."""
 
+    def within(self, session: AsyncClientSession) -> "Repository":
+        """Return the same view of the data within a transaction."""
+        return Repository(self.database, self._committer, self.tenant, session)
+
+    @property
+    def audience(self) -> str:
+        """Whom page cursors are made for: who may see other resources can not use them."""
+        return ""
+
     def collection(self, type_: str) -> AsyncCollection[Document]:
         """Return the collection of current versions."""
         return self.database.collection(type_)
@@ -92,6 +101,7 @@ class Repository:
         for type_ in sorted(set(types)):
             await self.database.prepare(type_)
         await self.database.prepare_guards()
+        await self.database.prepare_claims()
 
     async def transact(self, work: Callable[["Repository"], Awaitable[T]]) -> T:
         """Run `work` on a repository of one transaction: all that it commits is kept, or nothing.
@@ -106,7 +116,7 @@ class Repository:
             return await work(self)
 
         async def attempt(session: AsyncClientSession) -> T:
-            return await work(Repository(self.database, self._committer, self.tenant, session))
+            return await work(self.within(session))
 
         for _ in range(self.database.settings.transaction_retries + 1):
             try:

@@ -34,6 +34,24 @@ class Write:
     previous: Version | None = None
     issues: tuple[Issue, ...] = ()
     """Warnings for the Reply."""
+    claims: tuple[str, ...] = ()
+    """Keys that the resource is to hold from now on, for ever (`fhir_server.store.claims`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A key that a resource claims."""
+
+    key: str
+    """With the tenant (`claim_key`)."""
+    type: str = ""
+    """Empty: claimed for whoever comes."""
+    id: str = ""
+
+
+def claim_key(tenant: str, key: str) -> str:
+    """Return the `_id` of a claim."""
+    return f"{tenant}/{key}"
 
 
 @dataclass(frozen=True, slots=True)
