@@ -6,6 +6,27 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+MergeRule = Literal["target", "source", "fill", "union", "newest"]
+MergeElement = Literal[
+    "*",
+    "address",
+    "birthDate",
+    "communication",
+    "contact",
+    "deceased",
+    "extension",
+    "gender",
+    "generalPractitioner",
+    "identifier",
+    "managingOrganization",
+    "maritalStatus",
+    "multipleBirth",
+    "name",
+    "photo",
+    "telecom",
+    "text",
+]
+
 
 class Settings(BaseSettings):
     """All that an operator may set. The description of a field is its documentation."""
@@ -131,6 +152,20 @@ class Settings(BaseSettings):
     multiple_delete_max: int = Field(100, ge=1, description="Largest number of resources that one conditional delete may delete.")
     reference_check: bool = Field(False, description="Refuse (422) writes with references to local resources that do not exist.")
     delete_check: bool = Field(False, description="Refuse (409) deletion of resources that others refer to.")
+    merged_references: Literal["reroute", "refuse"] = Field(
+        "reroute",
+        description="What becomes of a write that refers to a patient who has been merged into another: the reference is made one to the survivor, or the write is refused (422).",
+    )
+    merge_max: int = Field(
+        1000,
+        ge=1,
+        le=10_000,
+        description="Largest number of resources that `$merge` and `$undo-merge` change in one transaction, while the client waits; above it they want `Prefer: respond-async` (412).",
+    )
+    merge_rules: dict[MergeElement, MergeRule] = Field(
+        {},
+        description='Whose value the merged patient has, by element, as JSON such as `{"telecom": "union", "*": "fill"}`: `target`, `source`, `fill` (the source\'s where the target has none), `union`, `newest`. `*` is every other element. Without a rule: `identifier` is `union`, all else `target` (docs/merge.md).',
+    )
     validate_invariants: bool = Field(
         False, description="Check the FHIRPath invariants of the base specification at every write too, not only in `$validate`."
     )

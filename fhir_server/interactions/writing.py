@@ -13,6 +13,7 @@ from fhir_server.exchange import Call, Context, Draft, Reply, Resource
 from fhir_server.fhir.outcome import Issue, bad_request, conflict, invalid_resource
 from fhir_server.fhir.validate import check_invariants, validate
 from fhir_server.interactions.following import follow
+from fhir_server.interactions.merged import followed
 from fhir_server.interactions.references import check_references
 from fhir_server.search.index import entries
 from fhir_server.store.versions import Version
@@ -59,7 +60,14 @@ def check_valid(ctx: Context, resource: Resource) -> None:
 
 
 async def planned(ctx: Context, resource: Resource, *, id_: str, method: str, previous: Version | None = None) -> Write:
-    """Return the write of a valid resource, with its hooks run and its index entries."""
+    """Return the write of a valid resource that a client wants stored, with its hooks run and its index entries."""
+    resource, issues = await followed(ctx, resource, id_)
+    found = await drafted(ctx, resource, id_=id_, method=method, previous=previous)
+    return replace(found, issues=(*issues, *found.issues)) if issues else found
+
+
+async def drafted(ctx: Context, resource: Resource, *, id_: str, method: str, previous: Version | None = None) -> Write:
+    """Return the same, with references to merged patients as they are."""
     behaviour = ctx.behaviours.get(resource["resourceType"])
     draft = None
     if behaviour is not None:

@@ -20,6 +20,7 @@ from fhir_server.search.query import Results, SearchQuery, TypeQuery, parse_crit
 from fhir_server.search.registry import BUILTIN, Registry
 from fhir_server.search.scan import Part, Row, Scan
 from fhir_server.search.sort import AFTER_ALL, BEFORE_ALL, order_of, precedes, stored_fields
+from fhir_server.search.survivors import following, following_criteria
 from fhir_server.store.versions import Version
 
 WHOLE = {"s": 0}
@@ -69,6 +70,7 @@ async def search(
     inside = "/".join(compartment) if compartment else ""
     if compartment:
         query = replace(query, parts=tuple(_narrowed(part, InCompartment(inside)) for part in query.parts))
+    query = await following(ctx, query)
     runner = _Runner(Access(ctx), registry, query, page.purpose(f"{inside} {scope}", query.understood))
     return await runner.run()
 
@@ -80,7 +82,7 @@ async def find_matches(ctx: Context, type_: str, criteria: Params, limit: int = 
         FhirError: 400 for whatever is no search parameter of the type.
     """
     registry = registry_of(ctx)
-    query = parse_criteria(type_, criteria, registry, ctx.settings)
+    query = await following_criteria(ctx, parse_criteria(type_, criteria, registry, ctx.settings))
     access = Access(ctx)
     part = await _compiled(access, registry, query)
     rows = await Scan(access, part).rows(None, limit, WHOLE)

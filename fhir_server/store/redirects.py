@@ -42,6 +42,11 @@ class Redirects:
         self._lock = asyncio.Lock()
         self._prepared = False
 
+    @property
+    def idle(self) -> bool:
+        """Whether it is known, as of the last second, that nobody has been merged."""
+        return not self._known and self._clock() - self._checked < REFRESH_SECONDS
+
     async def refresh(self) -> bool:
         """Learn what is new, unless that was done in the last second; return whether any patient has been merged.
 
