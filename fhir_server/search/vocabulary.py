@@ -1,6 +1,6 @@
 """The vocabulary of a tenant: each word that stands in a name.
 
-docs/decisions/0013-words-of-names.md
+docs/decisions/0014-words-of-names.md
 
     {_id: "{tenant}/{word}", t: tenant, k: [">lindqvist", ">indqvist", …, "-lindqvi", "-indqvi", …]}
 

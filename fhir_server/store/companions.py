@@ -1,6 +1,6 @@
 """Documents that are in the database before a resource whose index entries lead to them.
 
-docs/decisions/0013-words-of-names.md
+docs/decisions/0014-words-of-names.md
 
 A companion is made once and never changed, so whoever has seen it need not look again: in the common case a write
 costs nothing here. One whose resource is then not written, after all, does no harm.
