@@ -1,9 +1,9 @@
 """Settings: `FHIR_…` environment variables or a `.env` file, described one by one in docs/settings.md."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, TypeAdapter, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MergeRule = Literal["target", "source", "fill", "union", "newest"]
@@ -26,6 +26,22 @@ MergeElement = Literal[
     "telecom",
     "text",
 ]
+
+
+PER_TENANT = frozenset(
+    {
+        "invalid_contacts",
+        "mrn",
+        "mrn_check_digit",
+        "mrn_digits",
+        "mrn_on_update",
+        "mrn_prefix",
+        "mrn_start",
+        "mrn_system",
+        "phone_region",
+    }
+)
+"""Settings that `per_tenant` may give other values."""
 
 
 class Settings(BaseSettings):
@@ -198,6 +214,35 @@ class Settings(BaseSettings):
     )
     transaction_retries: int = Field(20, ge=0, description="How often a transaction that lost a write conflict is tried again.")
 
+    # Patients
+    mrn: bool = Field(True, description="Give a medical record number to each patient that is created without one.")
+    mrn_on_update: bool = Field(
+        False,
+        description="Do so too where PUT creates a patient under an id of the client. Off, since such a record is a copy of another system's.",
+    )
+    mrn_system: str = Field(
+        "urn:prm:mrn:{tenant}",
+        min_length=1,
+        description="System of the identifiers that hold medical record numbers; `{tenant}` stands for the tenant. Set it to a URL of your organisation before there are patients.",
+    )
+    mrn_prefix: str = Field(
+        "MRN-{year}", description="What stands before the digits of a medical record number; `{year}` is the year in UTC."
+    )
+    mrn_digits: int = Field(6, ge=1, le=18, description="Least number of digits after the prefix, check digit not counted.")
+    mrn_check_digit: bool = Field(False, description="End medical record numbers with a check digit (Luhn, over all digits).")
+    mrn_start: int = Field(1, ge=0, description="First number after each new prefix.")
+    phone_region: str = Field(
+        "US", pattern="^[A-Z]{2}$", description="Country (ISO 3166) of phone numbers that are written without a country code."
+    )
+    invalid_contacts: Literal["refuse", "warn"] = Field(
+        "refuse",
+        description="What to do with a patient's phone numbers and email addresses that can not be right: refuse the patient (422), or keep them as they are and warn.",
+    )
+    per_tenant: dict[str, dict[str, Any]] = Field(
+        {},
+        description='Other values of settings of this section for single tenants, as JSON: `{"acme": {"mrn_prefix": "A-"}}`.',
+    )
+
     # Extensions and events
     extensions: str = Field("", description="Comma-separated modules of extensions that are loaded.")
     events: bool = Field(True, description="Tell what happens as events, by a process beside those that answer requests.")
@@ -214,6 +259,24 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
     log_format: Literal["json", "console"] = Field("json", description="Log lines for machines or for people.")
     log_requests: bool = Field(True, description="Log one line for each request.")
+
+    @field_validator("per_tenant")
+    @classmethod
+    def _check_tenants(cls, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        return {tenant: {name: cls._checked(name, value) for name, value in values.items()} for tenant, values in given.items()}
+
+    @classmethod
+    def _checked(cls, name: str, value: Any) -> Any:
+        if name not in PER_TENANT:
+            raise ValueError(f"{name!r} is not a setting of single tenants; these are: {', '.join(sorted(PER_TENANT))}")
+        field = cls.model_fields[name]
+        kind: Any = Annotated[field.annotation, field]
+        return TypeAdapter(kind).validate_python(value)
+
+    def of(self, tenant: str) -> "Settings":
+        """Return the settings as they are for a tenant."""
+        given = self.per_tenant.get(tenant)
+        return self.model_copy(update=given) if given else self
 
     @property
     def asks_for_tokens(self) -> bool:
