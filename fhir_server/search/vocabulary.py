@@ -17,6 +17,7 @@ from typing import Any, Final
 from pymongo import ASCENDING, IndexModel
 
 from fhir_server.search.access import NOTHING, Access
+from fhir_server.search.fuzzy import keys
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, all_of
 from fhir_server.search.types import string
@@ -34,7 +35,6 @@ MOST_WORDS: Final = 500
 """More words than these are not looked up one by one."""
 OLD_INDEX: Final = "t_1_s.name:ends_1"
 """What a collection has while some of its resources may have words that are not in the vocabulary."""
-LETTERS: Final = re.compile(r"[^\W\d_]+")
 
 
 class Words:
@@ -45,8 +45,7 @@ class Words:
 
     def keys(self, tenant: str, type_: str, index: Mapping[str, Any]) -> Iterable[str]:
         """Return the words of a resource's names, with the tenant."""
-        names = index.get("name") if type_ in string.NAMED else None
-        return [f"{tenant}/{word}" for word in words_of(names)] if names else ()
+        return [f"{tenant}/{word}" for word in words_of(index)] if type_ in string.NAMED else ()
 
     def document(self, key: str) -> dict[str, Any]:
         """Return a word with what it is found by."""
@@ -58,11 +57,9 @@ class Words:
 WORDS: Final = Words()
 
 
-def words_of(entries: Iterable[str]) -> set[str]:
-    """Return the words of the entries of names, and the parts of those that have a hyphen, an apostrophe or the like."""
-    found = string.words(entries)
-    parts = [part for word in found if not word.isalpha() for part in LETTERS.findall(word)]
-    return found.union(parts) if parts else found
+def words_of(index: Mapping[str, Any]) -> set[str]:
+    """Return the words of the names among index entries, and those of their pairs, which have no hyphens and the like."""
+    return string.words(index.get("name", ())).union(keys.words_of(index.get(keys.FIELD, ())))
 
 
 def shortened(word: str) -> set[str]:
