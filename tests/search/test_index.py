@@ -10,6 +10,7 @@ import bson
 import pytest
 
 from fhir_server.fhir.codec import decode
+from fhir_server.matching import FIELD
 from fhir_server.search.index import entries
 from fhir_server.search.referrers import REFS
 from fhir_server.search.registry import BUILTIN, Registry
@@ -63,7 +64,7 @@ def test_all_entries_are_bson_and_under_codes_of_parameters() -> None:
         found = entries(resource)
         bson.encode(found)
         codes = {key.partition(":")[0] for key in found}
-        assert codes - {REFS} <= BUILTIN.of(resource["resourceType"]).keys()
+        assert codes - {REFS, FIELD} <= BUILTIN.of(resource["resourceType"]).keys()
 
 
 def test_indexing_a_patient_is_fast() -> None:
