@@ -99,6 +99,22 @@ def are_nicknames(one: str, other: str) -> bool:
     return not ours.isdisjoint(theirs)
 
 
+def namesakes(name: str) -> frozenset[str]:
+    """Return the folded names that stand for a folded name, that it stands for, or that stand for the same one."""
+    table = _table()
+    return frozenset(other for full in table.get(name, ()) for other in _short()[full]) - {name}
+
+
+@lru_cache(1)
+def _short() -> dict[str, set[str]]:
+    """Return for each full name the names that may stand for it, itself among them."""
+    found: dict[str, set[str]] = {}
+    for name, full in _table().items():
+        for one in full:
+            found.setdefault(one, set()).add(name)
+    return found
+
+
 @lru_cache(1)
 def _table() -> dict[str, frozenset[str]]:
     """Return for each name of the tables the names that it may stand for, itself among them."""
