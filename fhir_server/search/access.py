@@ -13,6 +13,7 @@ from fhir_server.exchange import Context
 from fhir_server.fhir.outcome import FhirError, too_costly
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, Segment, all_of, is_positional, missing_flag
+from fhir_server.search.sought import contacts
 from fhir_server.search.types import parameter_filter
 from fhir_server.store.searches import Search
 
@@ -30,12 +31,15 @@ class Access:
     def __init__(self, ctx: Context) -> None:
         self.repo = ctx.repo
         self.settings = ctx.settings
+        self.permissions = ctx.access
         self._base_url = ctx.base_url
         self._now = ctx.now
         self._deadline = time.monotonic() + ctx.settings.search_timeout_ms / 1000
 
     def filter_of(self, parameter: SearchParameter, modifier: str, values: Sequence[str]) -> Filter:
         """Return the filter of one parameter."""
+        if "ContactPoint" in parameter.value_types and modifier in ("", "not"):
+            values = contacts(parameter, values, self.settings.of(self.repo.tenant).phone_region)
         return parameter_filter(parameter, modifier, values, base_url=self._base_url, now=self._now())
 
     def remaining_ms(self) -> int:
@@ -70,9 +74,13 @@ class Access:
         except ExecutionTimeout:
             raise self.over_time() from None
 
-    def scope(self, filter_: Filter) -> Filter:
-        """Return the filter within the tenant and without deleted resources."""
+    def scope(self, type_: str, filter_: Filter) -> Filter:
+        """Return the filter within the tenant and what may be searched of the type, without deleted resources."""
         parts = [filter_] if filter_ else []
+        allowed = self.allowed(type_)
+        if allowed and not allowed.items() <= filter_.items():
+            parts.append(allowed)
+            filter_ = all_of(parts)
         if not is_positive(filter_):
             parts.append(_EXISTING)
         scope: Filter = {"t": self.repo.tenant}
@@ -82,12 +90,16 @@ class Access:
             scope |= part
         return scope
 
+    def allowed(self, type_: str) -> Filter:
+        """Return the filter of what the principal may search of a type; {} where that is all."""
+        return self.permissions.filter(type_, "s") if self.permissions is not None else {}
+
     def find(
         self, type_: str, filter_: Filter, projection: Mapping[str, Any] | None = None, *, sort: Sort = (), limit: int = 0
     ) -> AsyncCursor[Document]:
         """Return the documents of existing resources that match."""
         cursor = self.repo.collection(type_).find(
-            self.scope(filter_),
+            self.scope(type_, filter_),
             projection,
             limit=limit,
             session=self.repo.session,
@@ -99,7 +111,7 @@ class Access:
         self, type_: str, filter_: Filter, projection: Mapping[str, Any], *, sort: Sort = (), limit: int
     ) -> list[Document]:
         """Return up to `limit` documents of existing resources that match, by the shortest way."""
-        search = Search(type_, self.scope(filter_), projection, tuple(sort), limit, self.remaining_ms())
+        search = Search(type_, self.scope(type_, filter_), projection, tuple(sort), limit, self.remaining_ms())
         with self.in_time():
             return await self.repo.database.find(search, self.repo.session)
 
@@ -111,7 +123,7 @@ class Access:
         if not segment.computed:
             return await self.read(type_, wanted, projection, sort=segment.sort, limit=limit)
         with self.in_time():
-            cursor = await self.aggregate(type_, sorted_pipeline(self.scope(wanted), segment, projection, limit))
+            cursor = await self.aggregate(type_, sorted_pipeline(self.scope(type_, wanted), segment, projection, limit))
             return await cursor.to_list()
 
     async def aggregate(self, type_: str, pipeline: list[Document]) -> AsyncCommandCursor[Document]:
@@ -122,7 +134,7 @@ class Access:
 
     async def distinct(self, type_: str, field: str, filter_: Filter) -> list[Any]:
         """Return the distinct values of a field."""
-        scope = self.scope(filter_)
+        scope = self.scope(type_, filter_)
         with self.in_time():
             if self.repo.session is None:
                 return await self.repo.collection(type_).distinct(field, scope, maxTimeMS=self.remaining_ms())
@@ -145,21 +157,28 @@ class Access:
             # The command `count`, which is faster, is not allowed in a transaction.
             collection = self.repo.collection(type_)
             bound = {"limit": limit + 1} if limit else {}
-            return await collection.count_documents(self.scope(filter_), session=self.repo.session, maxTimeMS=wait, **bound)
+            return await collection.count_documents(
+                self.scope(type_, filter_), session=self.repo.session, maxTimeMS=wait, **bound
+            )
         count = self.repo.database.count
-        if filter_:
-            return await count(type_, self.scope(filter_), limit=limit + 1 if limit else 0, max_time_ms=wait)
+        if filter_ or self.allowed(type_):
+            return await count(type_, self.scope(type_, filter_), limit=limit + 1 if limit else 0, max_time_ms=wait)
         # All resources of the type: both counts read an index only, whereas `d: null` would read every document.
         deleted = await count(type_, {"t": self.repo.tenant, "d": True}, limit=0, max_time_ms=wait)
         everything = await count(type_, {"t": self.repo.tenant}, limit=limit + deleted + 1 if limit else 0, max_time_ms=wait)
         return everything - deleted
 
     async def estimate(self, type_: str, filter_: Filter, sample: int) -> int:
-        """Return about how many match, by a sample of all documents of the type."""
+        """Return about how many match, by a sample of all documents of the type.
+
+        Who may see only some of them gets the number of those: what a sample says depends on the others.
+        """
+        if self.allowed(type_):
+            return await self.count(type_, filter_) or 0
         size = await self.repo.collection(type_).estimated_document_count()
         if not size:
             return 0
-        pipeline: list[Document] = [{"$sample": {"size": sample}}, {"$match": self.scope(filter_)}, {"$count": "n"}]
+        pipeline: list[Document] = [{"$sample": {"size": sample}}, {"$match": self.scope(type_, filter_)}, {"$count": "n"}]
         with self.in_time():
             counted = await (await self.aggregate(type_, pipeline)).to_list()
         return round(counted[0]["n"] * size / min(sample, size)) if counted else 0

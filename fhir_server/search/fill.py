@@ -11,8 +11,7 @@ from fhir_server.exchange import Resource
 from fhir_server.search.index import entries
 from fhir_server.search.indexes import MOST, custom_index_models
 from fhir_server.search.parameter import SearchParameter
-from fhir_server.search.registries import FILLED, REFRESH_SECONDS, TYPE, custom_parameters
-from fhir_server.search.registry import BUILTIN
+from fhir_server.search.registries import FILLED, REFRESH_SECONDS, TYPE, custom_parameters, region_of
 from fhir_server.search.reindex import PROGRESS, Step, reindex
 from fhir_server.store.database import Database
 
@@ -40,7 +39,8 @@ async def fill(
         await asyncio.sleep(patience)
         found = await _read(database)
     registries = {
-        tenant: BUILTIN.with_custom(one for parameters in read.values() for one in parameters) for tenant, read in found.items()
+        tenant: region_of(database, tenant).with_custom(one for parameters in read.values() for one in parameters)
+        for tenant, read in found.items()
     }
     existing = await database.existing_types()
     reindexed = existing.intersection(types) if types else existing
@@ -50,7 +50,7 @@ async def fill(
     restart = restart or await _has_changed(database, sorted(new))
 
     def computed(tenant: str, resource: Resource) -> Mapping[str, Any]:
-        return entries(resource, registries.get(tenant, BUILTIN), base_url)
+        return entries(resource, registries.get(tenant) or region_of(database, tenant), base_url)
 
     changed = await reindex(database, computed, types=types, restart=restart, progress=progress)
     for key, (tenant, bases) in new.items():

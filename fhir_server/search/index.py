@@ -12,11 +12,12 @@ from typing import Any
 
 from fhir_server import matching
 from fhir_server.fhir.path import Branch
+from fhir_server.search.fuzzy import keys as fuzzy_keys
 from fhir_server.search.indexes import index_models
 from fhir_server.search.parameter import Component, SearchParameter
 from fhir_server.search.referrers import refs_entry
-from fhir_server.search.registry import BUILTIN, Registry
-from fhir_server.search.types import Convert, converters, date, special, string, sub_converters
+from fhir_server.search.registry import BUILTIN, Registry, builtin
+from fhir_server.search.types import Convert, converters, date, special, string, sub_converters, token
 
 __all__ = ["entries", "index_models"]
 
@@ -24,8 +25,10 @@ Found = dict[str, list[Any]]
 Step = Callable[[Mapping[str, Any], str, Found], None]
 Finish = Callable[[str, list[Any], dict[str, Any]], None]
 _OBJECTS = frozenset({"date", "number", "quantity"})
-_DERIVED: Mapping[str, tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], ...]] = {"Patient": (matching.entries,)}
-"""What else is indexed of a type's resources, under names that no parameter has."""
+_DERIVED: Mapping[str, tuple[Callable[[Mapping[str, Any]], Mapping[str, Any]], ...]] = {
+    "Patient": (matching.entries, fuzzy_keys.entries)
+}
+"""What else is indexed of a type's resources, under names that no parameter has; lists under the same name are put together."""
 
 
 @dataclass(slots=True)
@@ -53,7 +56,8 @@ def entries(resource: Mapping[str, Any], registry: Registry | None = None, base_
     for key, values in found.items():
         finish[key](key, values, finished)
     for derive in _DERIVED.get(resource["resourceType"], ()):
-        finished.update(derive(resource))
+        for name, keys in derive(resource).items():
+            finished[name] = [*finished.get(name, ()), *keys]
     refs_entry(resource, finished, base_url)
     return finished
 
@@ -61,18 +65,19 @@ def entries(resource: Mapping[str, Any], registry: Registry | None = None, base_
 def _plan(type_: str, registry: Registry) -> _Plan:
     plan: _Plan | None = registry.plans.get(type_)
     if plan is None:
-        if registry is not BUILTIN and not registry.is_custom(type_):
-            plan = _plan(type_, BUILTIN)
+        base = builtin(registry.region)
+        if registry is not base and not registry.is_custom(type_):
+            plan = _plan(type_, base)
         else:
             plan = _Plan()
             for parameter in registry.of(type_).values():
                 if parameter.field.startswith("s.") and not (parameter.parts or parameter.joined or parameter.shared):
-                    _add(plan, parameter)
+                    _add(plan, parameter, registry.region)
         registry.plans[type_] = plan
     return plan
 
 
-def _add(plan: _Plan, parameter: SearchParameter) -> None:
+def _add(plan: _Plan, parameter: SearchParameter, region: str) -> None:
     key = parameter.field.removeprefix("s.")
     plan.finish[key] = _finish(parameter)
     if parameter.code in _TEXT_STEPS:
@@ -80,17 +85,19 @@ def _add(plan: _Plan, parameter: SearchParameter) -> None:
         plan.by_member.setdefault(member, []).append(step)
         return
     for branch in parameter.path.branches:
-        for step in _steps(key, branch, parameter):
+        for step in _steps(key, branch, parameter, region):
             (plan.by_member.setdefault(branch.top, []) if branch.top else plan.always).append(step)
     for name in sub_converters(parameter.type):
         plan.finish[f"{key}:{name}"] = _sorted_set
 
 
-def _steps(key: str, branch: Branch, parameter: SearchParameter) -> Iterator[Step]:
+def _steps(key: str, branch: Branch, parameter: SearchParameter, region: str) -> Iterator[Step]:
     if parameter.components:
         yield _composite_step(key, branch, parameter.components)
         return
     convert = converters(parameter.type, parameter.code).get(branch.type)
+    if branch.type == "ContactPoint" and convert is not None:
+        convert = token.contact_point(region)
     if convert is not None:
         yield _step(key, branch, convert)
     for name, of_types in sub_converters(parameter.type).items():

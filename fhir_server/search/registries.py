@@ -20,7 +20,7 @@ from fhir_server.fhir.codec import encode
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.search.custom import from_resource
 from fhir_server.search.parameter import SearchParameter
-from fhir_server.search.registry import BUILTIN, Registry
+from fhir_server.search.registry import Registry, builtin
 from fhir_server.store.database import Database, Document
 
 REFRESH_SECONDS: Final = 2.0
@@ -34,7 +34,7 @@ _MEANING = ("url", "code", "type", "base", "expression", "component", "target")
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    registry: Registry = BUILTIN
+    registry: Registry
     newest: tuple[Any, ...] = ()
     settled: bool = False
     checked: float = float("-inf")
@@ -73,7 +73,7 @@ class Registries:
             self._states[tenant] = replace(state, checked=float("-inf"))
 
     async def _refreshed(self, tenant: str) -> _State:
-        state, now = self._states.get(tenant, _State()), self.clock()
+        state, now = self._states.get(tenant) or _State(region_of(self.database, tenant)), self.clock()
         if now - state.checked >= REFRESH_SECONDS:
             newest = await self._newest(tenant)
             if not state.settled or newest != state.newest:
@@ -92,8 +92,13 @@ class Registries:
         parameters = [parameter for found in read.values() for parameter in found]
         settled = newest[0] is None or datetime.now(UTC) - newest[0] > _SETTLED
         same = {_identity(one) for one in parameters} == {_identity(one) for one in state.registry.custom()}
-        registry = state.registry if same else BUILTIN.with_custom(parameters)
+        registry = state.registry if same else region_of(self.database, tenant).with_custom(parameters)
         return replace(state, registry=registry, newest=newest, settled=settled)
+
+
+def region_of(database: Database, tenant: str) -> Registry:
+    """Return the search parameters of the specification for the region of a tenant's phone numbers."""
+    return builtin(database.settings.of(tenant).phone_region)
 
 
 async def custom_parameters(database: Database, tenant: str) -> dict[str, tuple[SearchParameter, ...]]:

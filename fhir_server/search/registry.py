@@ -15,14 +15,19 @@ from fhir_server.fhir.definitions import TYPES, SearchParameterDefinition, searc
 from fhir_server.search.parameter import Component, SearchParameter
 from fhir_server.search.relate import related
 from fhir_server.search.specialise import specialise
+from fhir_server.search.types.token import REGION
 
-__all__ = ["BUILTIN", "Component", "Registry", "SearchParameter"]
+__all__ = ["BUILTIN", "Component", "Registry", "SearchParameter", "builtin"]
 
 
 class Registry:
-    """Search parameters by resource type and code."""
+    """Search parameters by resource type and code.
 
-    def __init__(self, custom: Iterable[SearchParameter] = ()) -> None:
+    Phone numbers without a country code are of `region`.
+    """
+
+    def __init__(self, custom: Iterable[SearchParameter] = (), region: str = REGION) -> None:
+        self.region = region
         self._custom: dict[str, dict[str, SearchParameter]] = {}
         for parameter in custom:
             self._custom.setdefault(parameter.resource_type, {})[parameter.code] = parameter
@@ -53,7 +58,7 @@ class Registry:
 
     def with_custom(self, parameters: Iterable[SearchParameter]) -> "Registry":
         """Return a registry that holds these custom parameters as well."""
-        return Registry([*self.custom(), *parameters])
+        return Registry([*self.custom(), *parameters], self.region)
 
 
 @cache
@@ -85,3 +90,9 @@ def _definitions(type_: str) -> Iterable[SearchParameterDefinition]:
 
 BUILTIN = Registry()
 """The search parameters of the specification."""
+
+
+@cache
+def builtin(region: str) -> Registry:
+    """Return the search parameters of the specification for a region of phone numbers."""
+    return BUILTIN if region == BUILTIN.region else Registry((), region)

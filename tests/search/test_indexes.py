@@ -42,7 +42,7 @@ QUERIES = [
     ("Patient", "identifier", "", "7", "s.identifier"),
     ("Patient", "birthdate", "", "1980-03", "s.birthdate.l"),
     ("Patient", "birthdate", "", "ge1980-03", "s.birthdate.l"),
-    ("Patient", "phone", "", "555-0007", "s.phone"),
+    ("Patient", "phone", "", "5550007", "s.phone"),
     ("Observation", "subject", "", "Patient/7", "s.subject"),
     ("Observation", "patient", "", "7", "s.subject"),
     ("Observation", "date", "", "2020-01-07", "s.date.l"),

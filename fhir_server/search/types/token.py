@@ -5,12 +5,16 @@ https://hl7.org/fhir/R4/search.html#token
 An entry is `code|system`, with `\` and `|` in the code escaped; `male|` where there is no system. So one index entry serves
 `code` (a range), `system|code` and `|code` (equality), and the order. `:text` has folded texts of its own, and
 `:of-type` entries `system|code|value`.
+
+The code of a phone number is `<` and its digits, country code first, in reverse: so one entry serves the whole number and
+its end. Other addresses of ContactPoints are in lower case.
 """
 
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
+from fhir_server.fhir.contact import PHONE_SYSTEMS, digits_of, normal_email, normal_phone, sought_phone
 from fhir_server.fhir.folding import fold
 from fhir_server.fhir.outcome import bad_request
 from fhir_server.search.parameter import SearchParameter
@@ -31,10 +35,14 @@ MODIFIERS = frozenset({"not", "text", "of-type"})
 SPREADING = frozenset({"CodeableConcept"})
 
 _PIPE = re.compile(r"([\\|])")
-_PHONE = re.compile(r"[+(]?[\d\s().\-/+]{5,}")
-_NO_DIGIT = re.compile(r"[\s().\-/]")
+_DIGITS = re.compile(r"\+?\d+")
+_REVERSED: Final = "<"
+END_DIGITS: Final = 7
+"""From so many digits on, a number is also found by its end."""
 _ANY_CODE = r"^(?:[^|\\]|\\.)*\|"
 _BOOLEANS = ("true", "false")
+REGION: Final = "US"
+"""Of phone numbers without a country code, where nothing else is known."""
 _SPECIAL_VALUES = ("http://hl7.org/fhir/special-values", "http://terminology.hl7.org/CodeSystem/special-values")
 _TEXTS = SearchParameter("text", "string", "", "")
 _WITHOUT_SYSTEM = frozenset({"boolean", "code", "string", "id", "uri", "url", "canonical", "markdown", "oid", "uuid"})
@@ -47,10 +55,20 @@ def entry(code: str, system: str = "") -> str:
     return f"{code}|{system}"
 
 
-def contact(value: str) -> str:
-    """Return an address of a ContactPoint as it is compared: phone numbers without punctuation, all else in lower case."""
-    text = value.strip()
-    return _NO_DIGIT.sub("", text) if _PHONE.fullmatch(text) else text.lower()
+def contact(value: str, system: str, region: str) -> str:
+    """Return the code of an address of a ContactPoint, for numbers of `region` where they have no country code."""
+    if system in PHONE_SYSTEMS or (system not in ("email", "url") and digits_of(value)):
+        digits = normal_phone(value, region).removeprefix("+") or digits_of(value)
+        if digits:
+            return _REVERSED + digits[::-1]
+    return normal_email(value)
+
+
+def sought_contact(value: str, system: str, region: str) -> str:
+    """Return an address that is searched for as `filter` wants it: a complete number in E.164, else its digits."""
+    if system in PHONE_SYSTEMS or (system not in ("email", "url") and digits_of(value)):
+        return sought_phone(value, region) or normal_email(value)
+    return normal_email(value)
 
 
 def _coding(value: Any, out: list[Any], _base_url: str) -> None:
@@ -70,9 +88,15 @@ def _identifier(value: Any, out: list[Any], _base_url: str) -> None:
         out.append(entry(code or "", system or ""))
 
 
-def _contact_point(value: Any, out: list[Any], _base_url: str) -> None:
-    if address := value.get("value"):
-        out.append(entry(contact(address), value.get("system") or ""))
+def contact_point(region: str) -> Convert:
+    """Return what makes the entries of ContactPoints for a default region."""
+
+    def convert(value: Any, out: list[Any], _base_url: str) -> None:
+        if address := value.get("value"):
+            system = value.get("system") or ""
+            out.append(entry(contact(address, system, region), system))
+
+    return convert
 
 
 def _code(value: Any, out: list[Any], _base_url: str) -> None:
@@ -89,7 +113,7 @@ _VALUES: dict[str, Convert] = {
     "Coding": _coding,
     "CodeableConcept": _concept,
     "Identifier": _identifier,
-    "ContactPoint": _contact_point,
+    "ContactPoint": contact_point(REGION),
 }
 CONVERTERS: Converters = {**_VALUES, "Extension": of_extension(_VALUES)}
 
@@ -175,7 +199,9 @@ def _any_system(field: str, code: str, parameter: SearchParameter) -> Filter:
     _check(code, parameter)
     if parameter.value_types <= _WITHOUT_SYSTEM:
         return {field: entry(code)}
-    return begins(field, entry(_as_compared(code, parameter)), parameter)
+    if "ContactPoint" in parameter.value_types:
+        return begins(field, _contact_entry(code), parameter)
+    return begins(field, entry(code), parameter)
 
 
 def _of_system(field: str, system: str, code: str, parameter: SearchParameter) -> Filter:
@@ -187,7 +213,12 @@ def _of_system(field: str, system: str, code: str, parameter: SearchParameter) -
         return {field: entry(code)} if implied else {field: entry(code, system)}
     if not system and parameter.value_types <= {"ContactPoint"}:
         return _any_system(field, code, parameter)
-    found = [entry(_as_compared(code, parameter), system)]
+    if "ContactPoint" in parameter.value_types:
+        start = _contact_entry(code)
+        if start.endswith("|"):
+            return {field: start + system}
+        return {field: {"$regex": rf"^{start}\d*\|{re.escape(system)}$"}}
+    found = [entry(code, system)]
     if system and system in parameter.systems:
         found.append(entry(code))
     return {field: found[0] if len(found) == 1 else {"$in": found}}
@@ -206,8 +237,13 @@ def _check(code: str, parameter: SearchParameter) -> None:
         raise invalid_value(parameter.code, code, "expected true or false")
 
 
-def _as_compared(code: str, parameter: SearchParameter) -> str:
-    return contact(code) if "ContactPoint" in parameter.value_types else code
+def _contact_entry(code: str) -> str:
+    """Return what the entries of an address begin with; a whole entry without its system where it ends with `|`."""
+    if not _DIGITS.fullmatch(code):
+        return entry(code)
+    digits = code.removeprefix("+")
+    whole = digits != code or len(digits) < END_DIGITS
+    return f"{_REVERSED}{digits[::-1]}{'|' if whole else ''}"
 
 
 def _text(field: str, value: str, parameter: SearchParameter) -> Filter:

@@ -55,19 +55,35 @@ def test_indexes_each_kind_of_value() -> None:
     assert found["identifier"] == ["1\\|2|urn:a", "|urn:only", "3|"]
     assert found["identifier:text"] == ["record no"]
     assert found["identifier:of-type"] == ["urn:t|MR|1\\|2"]
-    assert found["telecom"] == ["+46700000001|phone", "a@b.org|email"]
-    assert found["phone"] == ["+46700000001|phone"] * 2
+    assert found["telecom"] == ["<10000000764|phone", "a@b.org|email"]
+    assert found["phone"] == ["<10000000764|phone"] * 2
     assert found["language"] == ["sv|urn:l"] * 2
     assert found["language:text"] == ["svenska", "swedish"]
 
 
 @pytest.mark.parametrize(
-    ("address", "compared"),
-    [("+1 (555) 123-4567", "+15551234567"), ("Ada@Example.org", "ada@example.org"), ("12", "12"), ("ext. 5", "ext. 5")],
+    ("address", "system", "compared"),
+    [
+        ("+1 (415) 555-0100", "phone", "<00105555141"),
+        ("(415) 555-0100", "sms", "<00105555141"),
+        ("(415) 555-0100", "", "<00105555141"),
+        ("+44 20 7946 0958", "fax", "<859064970244"),
+        ("555-0100", "phone", "<0010555"),
+        ("12", "phone", "<21"),
+        ("ext. 5", "phone", "ext. 5"),
+        ("Ada@Example.org", "email", "ada@example.org"),
+        ("4155550100", "email", "4155550100"),
+    ],
 )
-def test_phones_are_compared_without_punctuation(address: str, compared: str) -> None:
+def test_phones_are_compared_by_their_digits_from_the_end(address: str, system: str, compared: str) -> None:
     """Whatever is no phone number is compared without case."""
-    assert contact(address) == compared
+    assert contact(address, system, "US") == compared
+
+
+def test_the_region_completes_numbers_without_a_country_code() -> None:
+    """So the same digits are another number in another country."""
+    assert contact("020 7946 0958", "phone", "GB") == "<859064970244"
+    assert contact("020 7946 0958", "phone", "US") == "<85906497020"
 
 
 @pytest.mark.parametrize(
@@ -104,9 +120,17 @@ def test_booleans_are_true_or_false() -> None:
 
 def test_a_contact_without_system_is_any() -> None:
     """R4 gives contacts no system, so `|value` means the value."""
-    expected = {"s.telecom": {"$regex": r"^5551234\|"}}
-    assert find("Patient", "telecom", "", "555-1234") == find("Patient", "telecom", "", "|555-1234") == expected
-    assert find("Patient", "telecom", "", "phone|555-1234") == {"s.telecom": "5551234|phone"}
+    expected = {"s.telecom": {"$regex": "^<4321555"}}
+    assert find("Patient", "telecom", "", "5551234") == find("Patient", "telecom", "", "|5551234") == expected
+    assert find("Patient", "telecom", "", "phone|5551234") == {"s.telecom": {"$regex": r"^<4321555\d*\|phone$"}}
+
+
+def test_whole_numbers_and_short_ones_are_not_the_end_of_others() -> None:
+    """From seven digits on a number without its country code is an end."""
+    assert find("Patient", "telecom", "", "+14155550100") == {"s.telecom": {"$regex": r"^<00105555141\|"}}
+    assert find("Patient", "telecom", "", "phone|+14155550100") == {"s.telecom": "<00105555141|phone"}
+    assert find("Patient", "phone", "", "911") == {"s.phone": {"$regex": r"^<119\|"}}
+    assert find("Patient", "email", "", "ada@example.org") == {"s.email": {"$regex": r"^ada@example\.org\|"}}
 
 
 def test_not_excludes_all_values() -> None:
