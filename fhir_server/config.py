@@ -44,6 +44,11 @@ PER_TENANT = frozenset(
 """Settings that `per_tenant` may give other values."""
 
 
+def _pairs(value: Any) -> Any:
+    """Return the pairs of an object: settings have to be hashable."""
+    return tuple(value.items()) if isinstance(value, dict) else value
+
+
 class Settings(BaseSettings):
     """All that an operator may set. The description of a field is its documentation."""
 
@@ -178,8 +183,8 @@ class Settings(BaseSettings):
         le=10_000,
         description="Largest number of resources that `$merge` and `$undo-merge` change in one transaction, while the client waits; above it they want `Prefer: respond-async` (412).",
     )
-    merge_rules: dict[MergeElement, MergeRule] = Field(
-        {},
+    merge_rules: Annotated[tuple[tuple[MergeElement, MergeRule], ...], BeforeValidator(_pairs)] = Field(
+        (),
         description='Whose value the merged patient has, by element, as JSON such as `{"telecom": "union", "*": "fill"}`: `target`, `source`, `fill` (the source\'s where the target has none), `union`, `newest`. `*` is every other element. Without a rule: `identifier` is `union`, all else `target` (docs/merge.md).',
     )
     validate_invariants: bool = Field(

@@ -39,6 +39,7 @@ from fhir_server.interactions.search import search_compartment, search_system, s
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import update
 from fhir_server.operations.everything import everything
+from fhir_server.operations.merge import merge
 from fhir_server.operations.validate import validate_resource
 from fhir_server.store.writes import VersionConflictError
 
@@ -103,6 +104,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             frozenset({"Encounter"}),
             affects_state=False,
         ),
+        Operation("merge", merge, _R4 + "Patient-merge", frozenset({"type"}), frozenset({"Patient"})),
     )
     for type_ in (operation.types or {""})
 }

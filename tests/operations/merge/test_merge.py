@@ -1,0 +1,42 @@
+"""Patient/$merge: https://build.fhir.org/patient-operation-merge.html."""
+
+import httpx
+
+from tests.operations.merge.merge_samples import (
+    get,
+    merge,
+    observation,
+    parameters,
+    part,
+    patient,
+    put,
+    ref,
+)
+
+
+async def test_merging_repoints_links_and_deactivates(http: httpx.AsyncClient) -> None:
+    await put(
+        http,
+        patient("s", identifier=[{"system": "urn:mrn", "value": "1"}], name=[{"family": "Old"}]),
+        patient("t", identifier=[{"system": "urn:mrn", "value": "2"}], name=[{"family": "New"}]),
+        observation("o"),
+        observation("other", "t"),
+    )
+    answer = await merge(http)
+    assert answer.status_code == 200, answer.text
+    result = part(answer, "result")
+    assert result == await get(http, "Patient/t")
+    assert result["identifier"] == [
+        {"system": "urn:mrn", "value": "2"},
+        {"system": "urn:mrn", "value": "1", "use": "old"},
+    ]
+    assert result["name"] == [{"family": "New"}]
+    assert result["link"] == [{"other": ref("Patient/s"), "type": "replaces"}]
+    source = await get(http, "Patient/s")
+    assert source["active"] is False
+    assert source["link"] == [{"other": ref("Patient/t"), "type": "replaced-by"}]
+    assert source["meta"]["versionId"] == "2"
+    assert (await get(http, "Observation/o"))["subject"] == ref("Patient/t")
+    assert (await get(http, "Observation/o"))["meta"]["versionId"] == "2"
+    assert (await get(http, "Observation/other"))["meta"]["versionId"] == "1"
+    assert part(answer, "input") == parameters()
