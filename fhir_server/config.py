@@ -1,9 +1,9 @@
 """Settings: `FHIR_…` environment variables or a `.env` file, described one by one in docs/settings.md."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, TypeAdapter, field_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MergeRule = Literal["target", "source", "fill", "union", "newest"]
@@ -259,6 +259,10 @@ class Settings(BaseSettings):
     events_resource: bool = Field(
         False, description="Put the resource into each event. Without it events hold ids only, and no health data."
     )
+    webhook_urls: str = Field("", description="Comma-separated URLs that each event is posted to, as a CloudEvent.")
+    webhook_secret: str = Field(
+        "", description="Secret by which webhooks are signed (HMAC-SHA256): `whsec_` and base64, or any text. They need one."
+    )
 
     # Logs
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe level that is logged.")
@@ -282,6 +286,15 @@ class Settings(BaseSettings):
         """Return the settings as they are for a tenant."""
         given = self.per_tenant.get(tenant)
         return self.model_copy(update=given) if given else self
+
+    @model_validator(mode="after")
+    def _check_audience(self) -> Self:
+        """Tokens of others have to be for this server: without an audience every token of an issuer would be good."""
+        if (self.auth_issuers or self.auth_introspection_url) and not (self.auth_audience or self.base_url):
+            raise ValueError("FHIR_AUTH_AUDIENCE or FHIR_BASE_URL has to be set, so that tokens for others are refused")
+        if self.auth_mtls_header and not self.trusted_proxies:
+            raise ValueError("FHIR_TRUSTED_PROXIES has to name the proxies whose FHIR_AUTH_MTLS_HEADER is believed")
+        return self
 
     @property
     def asks_for_tokens(self) -> bool:

@@ -1,10 +1,14 @@
 """Contexts: under what a Call is handled, made from what a process has."""
 
+from dataclasses import replace
+
 from fhir_server.config import Settings
 from fhir_server.engine import handle, operation_entries
 from fhir_server.exchange import Context, Principal
 from fhir_server.extension import Extensions
 from fhir_server.search.registries import Registries
+from fhir_server.security.permissions import Permissions
+from fhir_server.security.repository import GuardedRepository
 from fhir_server.store.commit import Committer
 from fhir_server.store.database import Database
 from fhir_server.store.repository import Repository
@@ -35,6 +39,10 @@ class Contexts:
             principal=principal or Principal(),
             request_id=request_id,
         )
+
+    def guarded(self, ctx: Context, access: Permissions) -> Context:
+        """Return the same context for somebody who may do no more than this."""
+        return replace(ctx, repo=GuardedRepository(self.database, self._committer, ctx.tenant, access), access=access)
 
     async def of_tenant(self, tenant: str) -> Context:
         """Return the context of what the server does by itself."""

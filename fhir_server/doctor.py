@@ -57,12 +57,14 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
 
 def examine_settings(settings: Settings) -> Iterable[Finding]:
     """Yield what stands out in the settings."""
-    exposed = settings.allow_unauthenticated
+    exposed = settings.allow_unauthenticated and not settings.asks_for_tokens
     yield Finding(
         "Access",
         ok=not exposed,
         found="everyone who reaches the port reads and writes all data"
         if exposed
+        else "tokens are asked for"
+        if settings.asks_for_tokens
         else f"no authentication, on {settings.host} only",
         mend="Unset FHIR_ALLOW_UNAUTHENTICATED, unless something in front of the server authenticates.",
     )

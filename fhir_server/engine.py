@@ -41,6 +41,7 @@ from fhir_server.interactions.update import update
 from fhir_server.operations.everything import everything
 from fhir_server.operations.merge import merge
 from fhir_server.operations.validate import validate_resource
+from fhir_server.security.enforce import entered, left
 from fhir_server.store.writes import VersionConflictError
 
 TOO_LARGE = {10334, 17419, 17420, 10003}
@@ -124,7 +125,11 @@ async def handle(ctx: Context, call: Call) -> Reply:
             since whoever owns the transaction may repeat it.
     """
     try:
-        return await _handler(ctx, call)(ctx, call)
+        operation = _operation_of(ctx, call) if call.interaction == "operation" else None
+        handler = INTERACTIONS[call.interaction] if operation is None else operation.handler
+        if ctx.access is None:
+            return await handler(ctx, call)
+        return left(ctx, await handler(*entered(ctx, call, operation)))
     except VersionConflictError as error:
         if ctx.repo.session is not None:
             raise
@@ -137,9 +142,7 @@ async def handle(ctx: Context, call: Call) -> Reply:
         raise bad_request("The request is nested too deeply.", code="structure") from None
 
 
-def _handler(ctx: Context, call: Call) -> Dispatch:
-    if call.interaction != "operation":
-        return INTERACTIONS[call.interaction]
+def _operation_of(ctx: Context, call: Call) -> Operation:
     operation = _operation(ctx, call.operation, call.type) or _operation(ctx, call.operation, "")
     level = "instance" if call.id else "type" if call.type else "system"
     if operation is None or level not in operation.levels:
@@ -147,7 +150,7 @@ def _handler(ctx: Context, call: Call) -> Dispatch:
         raise not_supported(f"There is no operation ${call.operation} at {where}; /metadata lists what there is.", status=404)
     if operation.affects_state and not call.affects_state:
         raise method_not_allowed("GET", f"${call.operation}", "POST")
-    return operation.handler
+    return operation
 
 
 def _operation(ctx: Context, name: str, type_: str) -> Operation | None:

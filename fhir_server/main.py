@@ -61,12 +61,12 @@ def _say(error: Exception, code: int) -> int:
 
 def refuse_unprotected(settings: Settings) -> None:
     """Raise RefusedError when everyone on a network could read and write everything."""
-    if settings.allow_unauthenticated or _is_loopback(settings.host):
+    if settings.allow_unauthenticated or settings.asks_for_tokens or _is_loopback(settings.host):
         return
     raise RefusedError(
         f"Refusing to listen on {settings.host}: no authentication is configured, so everyone who reaches that address "
-        "could read and write all data. Listen on 127.0.0.1 (FHIR_HOST or --host), or, where something in front of the "
-        "server authenticates, set FHIR_ALLOW_UNAUTHENTICATED=true."
+        "could read and write all data. Listen on 127.0.0.1 (FHIR_HOST or --host), ask for tokens (FHIR_AUTH=builtin, or "
+        "FHIR_AUTH_ISSUERS), or, where something in front of the server authenticates, set FHIR_ALLOW_UNAUTHENTICATED=true."
     )
 
 

@@ -38,8 +38,10 @@ def run(settings: Settings, listener: socket.socket, mongod: EmbeddedMongod | No
 async def serve(settings: Settings, listener: socket.socket, mongod: EmbeddedMongod | None, prepare: Prepare | None) -> None:
     """Serve until a signal comes."""
     stop = stop_on_signals()
-    if not settings.allow_unauthenticated:
-        logs.get_logger().info("no authentication is configured: listening on loopback only", host=settings.host)
+    if not settings.allow_unauthenticated and not settings.asks_for_tokens:
+        logs.get_logger().info(
+            "no authentication is configured: listening on loopback only; FHIR_AUTH=builtin turns it on", host=settings.host
+        )
     tasks: list[asyncio.Task[None]] = []
     prepared = asyncio.Event()
 

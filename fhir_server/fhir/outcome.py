@@ -86,6 +86,17 @@ def invalid_resource(issues: Iterable[Issue], status: int = 400) -> FhirError:
     return FhirError(status, issues)
 
 
+def unauthorized(text: str, error: str = "", realm: str = "fhir") -> FhirError:
+    """401: nobody is known to be asking; `error` is a code of RFC 6750, section 3.1."""
+    challenge = f'Bearer realm="{realm}"' + (f', error="{error}", error_description="{text}"' if error else "")
+    return _error(401, "login", text, headers={"WWW-Authenticate": challenge})
+
+
+def forbidden(text: str, expression: str = "") -> FhirError:
+    """403: whoever is asking may not do this."""
+    return _error(403, "forbidden", text, expression)
+
+
 def not_found(type_: str, id_: str, version: str = "") -> FhirError:
     """404: there is, or was, no such resource or version."""
     what = f"{type_}/{id_}" + (f", version {version}," if version else "")

@@ -11,6 +11,7 @@ from fhir_server.fhir import dates
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.fhir.outcome import bad_request, not_found
 from fhir_server.interactions.reading import check_id, subset
+from fhir_server.security.history import count_visible, find_visible, guard_of
 from fhir_server.store import cursor
 from fhir_server.store.history import After, Wanted, count_versions, find_versions
 from fhir_server.store.versions import Version, instant
@@ -40,6 +41,8 @@ async def history_system(ctx: Context, call: Call) -> Reply:
     for name in asked:
         if name not in RESOURCE_TYPES:
             raise bad_request(f"_type={name!r} is not a resource type of FHIR R4.")
+    if ctx.access is not None:
+        existing &= ctx.access.types("s")
     return await _answer(ctx, call, tuple(sorted(existing.intersection(asked) if asked else existing)))
 
 
@@ -48,15 +51,13 @@ async def _answer(ctx: Context, call: Call, types: Sequence[str]) -> Reply:
     purpose = f"history {call.type}/{call.id}?{urlencode(used)}"
     after = _after(await cursor.unseal(ctx.repo, purpose, page)) if page else None
     timeout = ctx.settings.search_timeout_ms
-    versions = await find_versions(ctx.repo, wanted, after=after, limit=count + 1, timeout_ms=timeout) if count else []
+    versions = await _find(ctx, wanted, after, count + 1) if count else []
     more = len(versions) > count
     shown = versions[:count]
     if page is None and not more and count:
         total: int | None = len(shown)
     else:
-        total = await count_versions(
-            ctx.repo, wanted, timeout_ms=timeout if call.id or not count else ctx.settings.count_timeout_ms
-        )
+        total = await _total(ctx, wanted, timeout if call.id or not count else 0)
     following = ""
     if more:
         last = shown[-1]
@@ -64,6 +65,23 @@ async def _answer(ctx: Context, call: Call, types: Sequence[str]) -> Reply:
             ctx.repo, purpose, [round(last.last_updated.timestamp() * 1000), last.type, last.id, last.number]
         )
     return Reply(200, _bundle(ctx, call, shown, total, used, following))
+
+
+async def _find(ctx: Context, wanted: Wanted, after: After | None, limit: int) -> list[Version]:
+    timeout, letters = ctx.settings.search_timeout_ms, "r" if wanted.id else "s"
+    repo = guard_of(ctx.repo, wanted.types, letters)
+    if repo is not None:
+        return await find_visible(repo, wanted, letters, after=after, limit=limit, timeout_ms=timeout)
+    return await find_versions(ctx.repo, wanted, after=after, limit=limit, timeout_ms=timeout)
+
+
+async def _total(ctx: Context, wanted: Wanted, timeout_ms: int) -> int | None:
+    """Return how many versions there are; without a time to do so only where they are counted quickly."""
+    letters = "r" if wanted.id else "s"
+    repo = guard_of(ctx.repo, wanted.types, letters)
+    if repo is None:
+        return await count_versions(ctx.repo, wanted, timeout_ms=timeout_ms or ctx.settings.count_timeout_ms)
+    return await count_visible(repo, wanted, letters, timeout_ms=timeout_ms) if timeout_ms else None
 
 
 def _after(value: Any) -> After:

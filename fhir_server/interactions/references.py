@@ -62,12 +62,18 @@ async def check_unreferenced(ctx: Context, writes: Iterable[Write]) -> None:
         return
     doomed = {(item.version.type, item.version.id) for item in writes if item.version.deleted}
     issues = [
-        Issue("conflict", f"{type_}/{id_} can not be deleted: {referrer} refers to it.")
+        Issue("conflict", f"{type_}/{id_} can not be deleted: {await _named(ctx, referrer)} refers to it.")
         for type_, id_ in sorted(doomed)
         if (referrer := await _referrer(ctx, (type_, id_), doomed))
     ]
     if issues:
         raise FhirError(409, issues)
+
+
+async def _named(ctx: Context, referrer: str) -> str:
+    """Return the name of a resource, unless whoever is asking may not see it."""
+    type_, _, id_ = referrer.partition("/")
+    return referrer if ctx.access is None or await ctx.repo.currents([(type_, id_)]) else "another resource"
 
 
 async def _referrer(ctx: Context, target: Target, doomed: set[Target]) -> str:

@@ -32,6 +32,9 @@ async def search_system(ctx: Context, call: Call) -> Reply:
     types = asked_types(call.params) or sorted(existing)
     # What was asked for alone is searched even if nothing of the type is stored, so that its parameters are judged.
     known = types if len(types) == 1 else [type_ for type_ in types if type_ in existing]
+    if ctx.access is not None:
+        # Which types there are resources of must not decide how parameters are judged.
+        known = sorted(ctx.access.types("s").intersection(asked_types(call.params) or RESOURCE_TYPES))
     result = await search(ctx, known or types, call.params, strict=call.prefer.strict)
     return Reply(200, searchset(ctx, "", result, encoded=call.encoded))
 
@@ -48,6 +51,8 @@ async def search_compartment(ctx: Context, call: Call) -> Reply:
     else:
         existing = await ctx.repo.existing_types()
         asked = asked_types(call.params) or possible
+        if ctx.access is not None:
+            existing = ctx.access.types("s")
         types = [type_ for type_ in asked if type_ in existing and type_ in possible] or [compartment]
     result = await search(ctx, types, call.params, compartment=call.compartment, strict=call.prefer.strict)
     return Reply(200, searchset(ctx, path, result, encoded=call.encoded))

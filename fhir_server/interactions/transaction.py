@@ -28,6 +28,7 @@ from fhir_server.interactions.reading import check_id
 from fhir_server.interactions.references import check_references, check_unreferenced
 from fhir_server.interactions.update import check_body_id, plan_update
 from fhir_server.interactions.writing import check_valid, new_id, planned, written
+from fhir_server.security.enforce import check
 from fhir_server.store.repository import Repository
 from fhir_server.store.versions import Version
 from fhir_server.store.writes import Unit, Write
@@ -64,6 +65,7 @@ async def transaction(ctx: Context, call: Call) -> Reply:
         FhirError: what the first failing entry gives, with the place of the entry; nothing was changed.
     """
     entries = [parse_entry(ctx, place, entry, call) for place, entry in enumerate(entries_of(ctx, call.resource))]
+    _check_allowed(ctx, entries)
     _check_bodies(entries)
     await ctx.repo.prepare({entry.call.type for entry in entries if entry.method not in ("GET", "HEAD") and entry.call.type})
     if all(
@@ -83,6 +85,13 @@ async def transaction(ctx: Context, call: Call) -> Reply:
         return plan
 
     return await _answer(ctx, await ctx.repo.transact(work))
+
+
+def _check_allowed(ctx: Context, entries: Sequence[Entry]) -> None:
+    for entry in entries:
+        if ctx.access is not None and entry.method not in ("GET", "HEAD") and entry.call.interaction != "operation":
+            with _Place(entry):
+                check(ctx.access, entry.call)
 
 
 def _check_bodies(entries: Sequence[Entry]) -> None:

@@ -16,6 +16,7 @@ from fhir_server.interactions.following import follow
 from fhir_server.interactions.merged import followed
 from fhir_server.interactions.references import check_references
 from fhir_server.search.index import entries
+from fhir_server.security.views import retained
 from fhir_server.store.versions import Version
 from fhir_server.store.writes import Unit, VersionConflictError, Write, write
 
@@ -61,6 +62,8 @@ def check_valid(ctx: Context, resource: Resource) -> None:
 
 async def planned(ctx: Context, resource: Resource, *, id_: str, method: str, previous: Version | None = None) -> Write:
     """Return the write of a valid resource that a client wants stored, with its hooks run and its index entries."""
+    if ctx.access is not None:
+        resource = retained(ctx.access, resource, previous.resource if previous else None)
     resource, issues = await followed(ctx, resource, id_)
     found = await drafted(ctx, resource, id_=id_, method=method, previous=previous)
     return replace(found, issues=(*issues, *found.issues)) if issues else found

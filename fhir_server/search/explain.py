@@ -19,7 +19,7 @@ _WASTE = 10
 async def explain(access: Access, type_: str, compiled: Compiled, order: Order, limit: int) -> list[Issue]:
     """Return the filter, the plan with its figures and, where it wastes work, an advice."""
     segment = order.segments(None, "", present_fields(compiled.filter))[0]
-    scope = access.scope(all_of([compiled.filter, segment.filter]))
+    scope = access.scope(type_, all_of([compiled.filter, segment.filter]))
     command: Document = {"find": type_, "filter": scope, "sort": dict(segment.sort), "limit": limit}
     if segment.computed:
         command = {"aggregate": type_, "pipeline": sorted_pipeline(scope, segment, {"s": 0}, limit), "cursor": {}}

@@ -9,7 +9,7 @@ from functools import cmp_to_key
 from typing import Any
 
 from fhir_server.exchange import Context, Params
-from fhir_server.fhir.outcome import Issue, bad_request
+from fhir_server.fhir.outcome import Issue, bad_request, forbidden
 from fhir_server.search import include, page
 from fhir_server.search.access import Access
 from fhir_server.search.compile import Compiler
@@ -90,8 +90,8 @@ async def find_matches(ctx: Context, type_: str, criteria: Params, limit: int = 
 
 
 def registry_of(ctx: Context) -> Registry:
-    """Return the search parameters that the tenant has."""
-    return ctx.registry or BUILTIN
+    """Return the search parameters that the tenant has, and whoever is asking may use."""
+    return ctx.access.registry if ctx.access is not None else ctx.registry or BUILTIN
 
 
 def _narrowed(part: TypeQuery, condition: InCompartment) -> TypeQuery:
@@ -123,6 +123,8 @@ class _Runner:
         self._scans = {part.type: Scan(self._access, part) for part in self._parts}
         answer = SearchResult(understood=query.understood, results=results, issues=query.issues)
         if results.explain:
+            if self._access.permissions is not None and not self._access.permissions.operator:
+                raise forbidden("_explain is for operators; search without it.")
             answer = replace(answer, issues=(*answer.issues, *await self._explanation()))
         if results.counts_only:
             return replace(answer, total=None if results.total == "none" else await self._total(place, "accurate"))

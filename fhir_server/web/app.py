@@ -20,7 +20,9 @@ from fhir_server.contexts import Contexts
 from fhir_server.extension import load
 from fhir_server.search.index import index_models
 from fhir_server.search.vocabulary import WORDS
+from fhir_server.security.authorization.service import BuiltinIssuer, Service
 from fhir_server.store.database import Database
+from fhir_server.web.auth import authentication_of
 from fhir_server.web.base_url import PREFIX
 from fhir_server.web.fhir import FhirApp
 from fhir_server.web.health import routes
@@ -48,7 +50,9 @@ def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> A
     """Return the ASGI application that serves `database`."""
     extensions = load(settings)
     contexts = Contexts(Database(database, settings, index_models, WORDS), settings, extensions)
-    fhir = FhirApp(contexts)
+    service = Service(contexts.database, settings) if settings.auth == "builtin" else None
+    own = (BuiltinIssuer(service), service.place.base) if service else (None, "")
+    fhir = FhirApp(contexts, authentication_of(contexts, *own))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

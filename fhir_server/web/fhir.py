@@ -11,29 +11,37 @@ from fhir_server.engine import handle, translated
 from fhir_server.exchange import Call, Context, Reply
 from fhir_server.fhir.outcome import FhirError, Issue, bad_request
 from fhir_server.web import logs
+from fhir_server.web.auth import Authentication
 from fhir_server.web.base_url import PREFIX, BaseUrl
 from fhir_server.web.observe import observation
 from fhir_server.web.openapi import openapi
 from fhir_server.web.receive import Headers, Wanted, call_of, query_params, wanted
 from fhir_server.web.render import send_error, send_reply
 
+METADATA = "/metadata"
 METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 
 
 class FhirApp:
     """Answers everything below `/fhir`."""
 
-    def __init__(self, contexts: Contexts) -> None:
+    def __init__(self, contexts: Contexts, authentication: Authentication | None = None) -> None:
         self._settings = contexts.settings
         self._contexts = contexts
+        self._authentication = authentication
         self._base_url = BaseUrl(contexts.settings)
         self._logger = logs.get_logger()
 
     async def context(self, scope: Scope, headers: Headers) -> Context:
-        """Return the context of a request, at whichever door."""
-        return await self._contexts.of(
-            self._settings.default_tenant, self._base_url.of(scope, headers), request_id=observation(scope).request_id
-        )
+        """Return the context of a request, at whichever door.
+
+        Raises:
+            FhirError: 401 or 403, where authentication is configured and nobody is let in.
+        """
+        base_url, request_id = self._base_url.of(scope, headers), observation(scope).request_id
+        if self._authentication is not None:
+            return await self._authentication.context(scope, headers, base_url, request_id)
+        return await self._contexts.of(self._settings.default_tenant, base_url, request_id=request_id)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -56,8 +64,10 @@ class FhirApp:
             elif path == "/openapi.json":
                 reply, call = Reply(200, openapi(base_url)), Call("openapi")
             else:
+                # Nobody unknown makes the server read a body.
+                ctx = await (self._open(base_url) if path == METADATA else self.context(scope, headers))
                 call = await call_of(scope, receive, path, headers, params, self._settings, encoded=asked.plain)
-                reply = await self._handle(scope, headers, call)
+                reply = await self._handle(scope, ctx, call)
             if not asked.return_:
                 asked = Wanted(asked.format, asked.pretty, self._settings.default_return)
             await send_reply(send, call, reply, asked, headers, base_url=base_url, head=head)
@@ -72,10 +82,14 @@ class FhirApp:
         except Exception as error:  # noqa: BLE001 (the last net: nothing of it may reach the client)
             await send_error(send, self._unforeseen(error), asked, headers, head=head)
 
-    async def _handle(self, scope: Scope, headers: Headers, call: Call) -> Reply:
+    async def _open(self, base_url: str) -> Context:
+        """Return the context of what everybody may read: what this server can do."""
+        return await self._contexts.of(self._settings.default_tenant, base_url)
+
+    async def _handle(self, scope: Scope, ctx: Context, call: Call) -> Reply:
         seen = observation(scope)
         seen.interaction, seen.type = call.interaction, call.type
-        return await handle(await self.context(scope, headers), call)
+        return await handle(ctx, call)
 
     def _unforeseen(self, error: Exception) -> FhirError:
         known = translated(error) if isinstance(error, PyMongoError) else error

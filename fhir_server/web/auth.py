@@ -1,0 +1,137 @@
+"""From a request to who is asking and what they may do.
+
+https://www.rfc-editor.org/rfc/rfc6750, docs/security/authentication.md
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+from urllib.parse import unquote
+
+import structlog
+from starlette.types import Scope
+
+from fhir_server.config import Settings
+from fhir_server.contexts import Contexts
+from fhir_server.exchange import Context, Principal
+from fhir_server.fhir.outcome import FhirError, Issue, bad_request, unauthorized
+from fhir_server.search.registry import Registry
+from fhir_server.security.grants import permissions_for
+from fhir_server.security.issuers import Issuer
+from fhir_server.security.permissions import Permissions
+from fhir_server.security.policies import Policies
+from fhir_server.security.policy import Policy, PolicyError
+from fhir_server.security.tenants import Tenants
+from fhir_server.security.tokens import Tokens
+from fhir_server.web.receive import Headers
+
+BREAK_GLASS: Final = b"x-break-glass"
+SHORTEST_REASON: Final = 10
+CONSENT_SECONDS: Final = 5.0
+"""How long what a Consent says may go unnoticed."""
+MOST: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    permissions: Permissions
+    registry: Registry | None
+    policy: Policy
+    until: float
+
+
+class Authentication:
+    """Makes the contexts of requests that have to say who sends them."""
+
+    def __init__(self, contexts: Contexts, tokens: Tokens, tenants: Tenants, clock: Callable[[], float] = time.monotonic) -> None:
+        self._contexts = contexts
+        self._settings: Settings = contexts.settings
+        self._tokens = tokens
+        self._tenants = tenants
+        self._policies = Policies(self._settings.policy_dir)
+        self._proxies = {name.strip() for name in self._settings.trusted_proxies.split(",") if name.strip()}
+        self._mtls = self._settings.auth_mtls_header.strip().lower().encode("latin-1")
+        self._clock = clock
+        self._known: dict[Principal, _Known] = {}
+
+    async def context(self, scope: Scope, headers: Headers, base_url: str, request_id: str) -> Context:
+        """Return the context of a request.
+
+        Raises:
+            FhirError: 401, who is asking is not known; 403, the tenant is not open to them.
+        """
+        principal = await self._principal(scope, headers)
+        reason = headers.get(BREAK_GLASS)
+        if reason:
+            principal = replace(principal, break_glass=_reason(reason))
+        await self._tenants.admit(principal.tenant, principal.issuer)
+        ctx = await self._contexts.of(principal.tenant, base_url, request_id=request_id, principal=principal)
+        access = await self._permissions(ctx, principal)
+        if reason:
+            structlog.get_logger().warning(
+                "the glass is broken", principal=principal.id, tenant=principal.tenant, reason_length=len(principal.break_glass)
+            )
+        return self._contexts.guarded(ctx, access)
+
+    async def _permissions(self, ctx: Context, principal: Principal) -> Permissions:
+        try:
+            policy = self._policies.of(principal.tenant)
+        except PolicyError:
+            raise FhirError(
+                500, (Issue("exception", "The policy of the tenant can not be used; `fhir-server doctor` says why."),)
+            ) from None
+        known, now = self._known.get(principal), self._clock()
+        if known is not None and known.registry is ctx.registry and known.policy is policy and now < known.until:
+            return known.permissions
+        permissions = await permissions_for(ctx, principal, policy)
+        if len(self._known) >= MOST:
+            self._known.clear()
+        until = now + CONSENT_SECONDS if principal.patient else float("inf")
+        self._known[principal] = _Known(permissions, ctx.registry, policy, until)
+        return permissions
+
+    async def _principal(self, scope: Scope, headers: Headers) -> Principal:
+        scheme, _, token = headers.get(b"authorization").strip().partition(" ")
+        if scheme.lower() == "bearer" and token.strip():
+            return await self._tokens.principal(token.strip())
+        if scheme:
+            raise unauthorized("Authorization takes a bearer token here.", "invalid_request")
+        subject = self._certificate(scope, headers)
+        if subject:
+            return self._known_client(subject)
+        raise unauthorized("Send an access token: Authorization: Bearer <token>.")
+
+    def _certificate(self, scope: Scope, headers: Headers) -> str:
+        """Return the subject of the client certificate that a trusted proxy has verified."""
+        client = scope.get("client")
+        if not self._mtls or not client or client[0] not in self._proxies:
+            return ""
+        return unquote(headers.get(self._mtls)).strip()
+
+    def _known_client(self, subject: str) -> Principal:
+        tenant = self._settings.default_tenant
+        try:
+            client = self._policies.of(tenant).clients.get(subject)
+        except PolicyError:
+            client = None
+        if client is None:
+            raise unauthorized("The client certificate is of nobody who is known here; `clients` of the policy names them.")
+        return Principal(
+            id=subject, client=subject, tenant=client.tenant or tenant, scopes=frozenset(client.scopes.split()), issuer="mtls"
+        )
+
+
+def authentication_of(contexts: Contexts, own: Issuer | None = None, own_audience: str = "") -> Authentication | None:
+    """Return what asks for tokens, if the settings want that; `own` is the built-in authorization server."""
+    if not contexts.settings.asks_for_tokens:
+        return None
+    tokens = Tokens(contexts.settings, own, own_audience=own_audience)
+    return Authentication(contexts, tokens, Tenants(contexts.database))
+
+
+def _reason(text: str) -> str:
+    found = " ".join(text.split())
+    if len(found) < SHORTEST_REASON:
+        raise bad_request(f"X-Break-Glass takes the reason, in {SHORTEST_REASON} letters or more; it is kept in the audit trail.")
+    return found
