@@ -15,7 +15,7 @@ from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, Segment, all_of, is_positional, missing_flag
 from fhir_server.search.sought import contacts
 from fhir_server.search.types import parameter_filter
-from fhir_server.store.searches import Search
+from fhir_server.store.search import Search
 
 Document = dict[str, Any]
 Sort = Sequence[tuple[str, int]]

@@ -22,7 +22,7 @@ from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, all_of
 from fhir_server.search.types import string
 from fhir_server.search.types.common import any_of
-from fhir_server.store.searches import Search
+from fhir_server.store.search import Search
 
 COLLECTION: Final = "_words"
 END: Final = ">"

@@ -21,7 +21,8 @@ from fhir_server.store.batcher import Batcher
 from fhir_server.store.client import Client
 from fhir_server.store.companions import Accompanist, Accompany, Companions, alone
 from fhir_server.store.documents import CODEC_OPTIONS
-from fhir_server.store.searches import Search, Searches
+from fhir_server.store.search import Search
+from fhir_server.store.searches import Searches
 from fhir_server.store.stored import EncodedCache
 
 Document = dict[str, Any]

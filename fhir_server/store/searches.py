@@ -6,15 +6,16 @@ search; what a search finds and its order are the same in either way.
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from bson.codec_options import CodecOptions
 from pymongo.errors import ExecutionTimeout
 
 from fhir_server.store.batcher import Batcher
-from fhir_server.store.lanes import Document, Lanes
+from fhir_server.store.lanes import Lanes
+from fhir_server.store.merging import merged
+from fhir_server.store.search import MARK, Document, Search, Shape
 
 SHARED: Final = 16
 """Searches in one round trip."""
@@ -25,43 +26,8 @@ SHARED_FOUND: Final = 40
 SLOW_SECONDS: Final = 0.05
 """What takes longer, waiting included, is not shared."""
 SHAPES: Final = 256
-_MARK: Final = "_b"
-
-Shape = tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Search:
-    """A search of one collection: what `find` takes."""
-
-    collection: str
-    filter: Document
-    projection: Mapping[str, Any]
-    sort: tuple[tuple[str, int], ...]
-    limit: int
-    max_time_ms: int
-
-    def shape(self) -> Shape:
-        """Return what searches have in common that cost about the same."""
-        fields = tuple((name, tuple(value) if isinstance(value, dict) else "") for name, value in self.filter.items())
-        return (self.collection, fields, self.sort, self.limit, tuple(self.projection.items()))
-
-    def command(self) -> Document:
-        """Return it as a `find` that answers in one batch."""
-        found: Document = {
-            "find": self.collection,
-            "filter": self.filter,
-            "projection": self.projection,
-            "limit": self.limit,
-            "batchSize": self.limit + 1,
-            "maxTimeMS": self.max_time_ms,
-        }
-        return found | {"sort": dict(self.sort)} if self.sort else found
-
-    def stages(self, mark: int) -> list[Document]:
-        """Return it as stages of an aggregation whose documents say where they belong."""
-        sort: list[Document] = [{"$sort": dict(self.sort)}] if self.sort else []
-        return [{"$match": self.filter}, *sort, {"$limit": self.limit}, {"$project": self.projection}, {"$set": {_MARK: mark}}]
+CROWDED: Final = 100
+"""How often searches of a shape that found too much to be told apart go side by side before they are merged again."""
 
 
 class Searches:
@@ -74,6 +40,7 @@ class Searches:
         self._batchers: dict[Shape, Batcher[Search, list[Document] | None]] = {}
         self._slow: dict[Shape, float] = {}
         self._found: dict[Shape, float] = {}
+        self._crowded: dict[Shape, int] = {}
 
     async def find(self, search: Search) -> list[Document] | None:
         """Return the documents in their order; None: ask PyMongo.
@@ -95,6 +62,8 @@ class Searches:
         shape = searches[0].shape()
         if len(searches) == 1:
             return [await self._alone(searches[0], shape)]
+        if (parts := await self._merged(searches, shape)) is not None:
+            return parts
         began = time.monotonic()
         try:
             found = await self._lanes.read(self._database, _union(searches), self._codec_options)
@@ -106,13 +75,37 @@ class Searches:
             return [None] * len(searches)
         results: list[list[Document] | None] = [[] for _ in searches]
         for document in found:
-            part = results[document.pop(_MARK)]
+            part = results[document.pop(MARK)]
             if part is not None:
                 part.append(document)
-        for search, part in zip(searches, results, strict=True):
-            if search.limit > SHARED_LIMIT:
-                self._note_found(shape, part)
+        self._note_parts(searches, results, shape)
         return results
+
+    async def _merged(self, searches: Sequence[Search], shape: Shape) -> list[list[Document] | None] | None:
+        """Ask for all in one search; None where that can not be, or found more than it could be sure of."""
+        if waits := self._crowded.pop(shape, 0):
+            if waits > 1:
+                self._crowded[shape] = waits - 1
+            return None
+        merge = merged(searches)
+        if merge is None:
+            return None
+        began = time.monotonic()
+        try:
+            found = await self._lanes.read(self._database, merge.search.command(), self._codec_options)
+        except ExecutionTimeout:
+            found = None
+        self._note(shape, (time.monotonic() - began) / len(searches))
+        if found is None:
+            return None
+        if len(found) >= merge.search.limit:
+            if len(self._crowded) >= SHAPES:
+                self._crowded.clear()
+            self._crowded[shape] = CROWDED
+            return None
+        parts: list[list[Document] | None] = list(merge.parts(found, searches))
+        self._note_parts(searches, parts, shape)
+        return parts
 
     async def _alone(self, search: Search, shape: Shape) -> list[Document] | None:
         began = time.monotonic()
@@ -123,6 +116,11 @@ class Searches:
         if search.limit > SHARED_LIMIT:
             self._note_found(shape, found)
         return found
+
+    def _note_parts(self, searches: Sequence[Search], parts: Sequence[list[Document] | None], shape: Shape) -> None:
+        for search, part in zip(searches, parts, strict=True):
+            if search.limit > SHARED_LIMIT:
+                self._note_found(shape, part)
 
     def _is_small(self, search: Search, shape: Shape) -> bool:
         """Tell whether a search finds little: by its limit, or else by what its like have found."""

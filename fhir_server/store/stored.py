@@ -21,9 +21,9 @@ Key = tuple[str, str, int, int]
 _LENGTH: Final = struct.Struct("<i")
 _FIXED: Final = {0x01: 8, 0x07: 12, 0x08: 1, 0x09: 8, 0x0A: 0, 0x10: 4, 0x11: 8, 0x12: 8, 0x13: 16}
 """Bytes of the values of BSON types that have one size: https://bsonspec.org/spec.html."""
-_STRING: Final = 0x02
 _DOCUMENT: Final = 0x03
-_ARRAY: Final = 0x04
+_EXTRA: Final = {0x02: 4, _DOCUMENT: 0, 0x04: 0, 0x05: 5}
+"""Bytes of strings, documents, arrays and binaries beyond what their length says."""
 _CURSOR: Final = b"\x03cursor\x00"
 _BATCH: Final = b"\x04firstBatch\x00"
 _BATCH_AT: Final = 4 + len(_CURSOR) + 4
@@ -116,9 +116,9 @@ def _document(data: bytes, codec_options: CodecOptions[Document]) -> Document:
         value = data.index(0, at + 1) + 1
         size = _FIXED.get(kind)
         if size is None:
-            if kind not in (_STRING, _DOCUMENT, _ARRAY):
+            if kind not in _EXTRA:
                 break
-            size = _size(data, value) + (4 if kind == _STRING else 0)
+            size = _size(data, value) + _EXTRA[kind]
         if kind == _DOCUMENT and value == at + 3 and data[at + 1] == 0x72:  # noqa: PLR2004 -- the name is "r"
             rest = data[4:at] + data[value + size :]
             document: Document = bson.decode(_LENGTH.pack(len(rest) + 4) + rest, codec_options)

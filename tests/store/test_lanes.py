@@ -11,7 +11,8 @@ from pymongo.errors import ExecutionTimeout
 from fhir_server.store.client import Client
 from fhir_server.store.documents import CODEC_OPTIONS
 from fhir_server.store.lanes import Lanes
-from fhir_server.store.searches import SHARED_LIMIT, Search, Searches
+from fhir_server.store.search import Search
+from fhir_server.store.searches import SHARED_LIMIT, Searches
 
 DATABASE = "fhir_test"
 COLLECTION = "lanes"
