@@ -1,5 +1,6 @@
 """Settings: `FHIR_…` environment variables or a `.env` file, described one by one in docs/settings.md."""
 
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -30,6 +31,7 @@ MergeElement = Literal[
 
 PER_TENANT = frozenset(
     {
+        "duplicates",
         "invalid_contacts",
         "mrn",
         "mrn_check_digit",
@@ -243,8 +245,8 @@ class Settings(BaseSettings):
         "refuse",
         description="What to do with a patient's phone numbers and email addresses that can not be right: refuse the patient (422), or keep them as they are and warn.",
     )
-    per_tenant: dict[str, dict[str, Any]] = Field(
-        {},
+    per_tenant: str = Field(
+        "",
         description='Other values of settings of this section for single tenants, as JSON: `{"acme": {"mrn_prefix": "A-"}}`.',
     )
 
@@ -271,20 +273,13 @@ class Settings(BaseSettings):
 
     @field_validator("per_tenant")
     @classmethod
-    def _check_tenants(cls, given: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        return {tenant: {name: cls._checked(name, value) for name, value in values.items()} for tenant, values in given.items()}
-
-    @classmethod
-    def _checked(cls, name: str, value: Any) -> Any:
-        if name not in PER_TENANT:
-            raise ValueError(f"{name!r} is not a setting of single tenants; these are: {', '.join(sorted(PER_TENANT))}")
-        field = cls.model_fields[name]
-        kind: Any = Annotated[field.annotation, field]
-        return TypeAdapter(kind).validate_python(value)
+    def _check_tenants(cls, given: str) -> str:
+        _of_tenants(given)
+        return given
 
     def of(self, tenant: str) -> "Settings":
         """Return the settings as they are for a tenant."""
-        given = self.per_tenant.get(tenant)
+        given = _of_tenants(self.per_tenant).get(tenant) if self.per_tenant else None
         return self.model_copy(update=given) if given else self
 
     @model_validator(mode="after")
@@ -300,3 +295,20 @@ class Settings(BaseSettings):
     def asks_for_tokens(self) -> bool:
         """Whether requests have to say who sends them."""
         return bool(self.auth != "off" or self.auth_issuers or self.auth_introspection_url or self.auth_mtls_header)
+
+
+@cache
+def _of_tenants(text: str) -> dict[str, dict[str, Any]]:
+    """Return what `per_tenant` says, by tenant and setting."""
+    if not text:
+        return {}
+    given = TypeAdapter(dict[str, dict[str, Any]]).validate_json(text)
+    return {tenant: {name: _checked(name, value) for name, value in values.items()} for tenant, values in given.items()}
+
+
+def _checked(name: str, value: Any) -> Any:
+    if name not in PER_TENANT:
+        raise ValueError(f"{name!r} is not a setting of single tenants; these are: {', '.join(sorted(PER_TENANT))}")
+    field = Settings.model_fields[name]
+    kind: Any = Annotated[field.annotation, field]
+    return TypeAdapter(kind).validate_python(value)
