@@ -27,20 +27,24 @@ from fhir_server.web.base_url import PREFIX
 from fhir_server.web.fhir import FhirApp
 from fhir_server.web.health import routes
 from fhir_server.web.observe import Observe
+from fhir_server.web.smart.app import routes as smart_routes
+from fhir_server.web.smart.cors import AppOrigins
 
 EXPOSED = ["ETag", "Last-Modified", "Location", "X-Request-Id", "Retry-After", "Content-Location"]
 
 
 class Doors:
-    """Sends each request to its door."""
+    """Sends each request to its door; `discovery` says that the documents of SMART below the FHIR base are elsewhere."""
 
-    def __init__(self, fhir: ASGIApp, other: ASGIApp) -> None:
+    def __init__(self, fhir: ASGIApp, other: ASGIApp, *, discovery: bool = False) -> None:
         self._fhir = fhir
         self._other = other
+        self._elsewhere = f"{PREFIX}/.well-known/" if discovery else "\n"
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        if scope["type"] == "http" and (scope["path"].startswith(PREFIX + "/") or scope["path"] == PREFIX):
+        path: str = scope.get("path", "")
+        if scope["type"] == "http" and (path.startswith(PREFIX + "/") or path == PREFIX) and not path.startswith(self._elsewhere):
             await self._fhir(scope, receive, send)
         else:
             await self._other(scope, receive, send)
@@ -63,7 +67,11 @@ def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> A
     for routes_ in extensions.routes:
         other.include_router(routes_.router(), prefix=routes_.prefix)
     other.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/metadata"), include_in_schema=False)
-    app: ASGIApp = Doors(fhir, other)
+    if service is not None:
+        other.router.routes.extend(smart_routes(service, contexts))
+    app: ASGIApp = Doors(fhir, other, discovery=service is not None)
+    if service is not None:
+        app = AppOrigins(app, service.clients.has_origin, EXPOSED)
     if settings.cors_origins:
         app = CORSMiddleware(
             app,
