@@ -245,6 +245,14 @@ class Settings(BaseSettings):
         "refuse",
         description="What to do with a patient's phone numbers and email addresses that can not be right: refuse the patient (422), or keep them as they are and warn.",
     )
+    duplicates: Literal["off", "warn", "reject"] = Field(
+        "off",
+        description="What to do when a patient that is created is probably there already: nothing; say so and make a Task for a person to decide; or refuse it (409).",
+    )
+    match_models: Path | None = Field(
+        None,
+        description="JSON file of matching models: what tenants, or `default`, change of the model in docs/matching.md. Empty: nothing.",
+    )
     per_tenant: str = Field(
         "",
         description='Other values of settings of this section for single tenants, as JSON: `{"acme": {"mrn_prefix": "A-"}}`.',
