@@ -11,6 +11,7 @@ from pymongo.errors import ExecutionTimeout
 
 from fhir_server.exchange import Context
 from fhir_server.fhir.outcome import FhirError, too_costly
+from fhir_server.search.covering import covered
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, Segment, all_of, is_positional, missing_flag
 from fhir_server.search.sought import contacts
@@ -40,7 +41,7 @@ class Access:
         """Return the filter of one parameter."""
         if "ContactPoint" in parameter.value_types and modifier in ("", "not"):
             values = contacts(parameter, values, self.settings.of(self.repo.tenant).phone_region)
-        return parameter_filter(parameter, modifier, values, base_url=self._base_url, now=self._now())
+        return covered(parameter, parameter_filter(parameter, modifier, values, base_url=self._base_url, now=self._now()))
 
     def remaining_ms(self) -> int:
         """Return how long the search may still run.

@@ -11,6 +11,7 @@ from typing import Any
 from pymongo import GEOSPHERE, IndexModel
 
 from fhir_server import matching
+from fhir_server.search.covering import whole_of
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.referrers import FIELD as REFS_FIELD
 from fhir_server.search.registry import BUILTIN
@@ -77,7 +78,7 @@ def _keys_of(parameter: SearchParameter, ordering: str) -> Iterator[tuple[str, .
     field = parameter.field
     if parameter.code == "near":
         yield (field,)
-    if not field.startswith("s.") or parameter.type in _NOT_INDEXED or not parameter.path.branches:
+    if not field.startswith("s.") or parameter.type in _NOT_INDEXED or not parameter.path.branches or whole_of(parameter):
         return
     if parameter.type == "quantity":
         yield f"{field}.k", f"{field}.c"

@@ -17,7 +17,14 @@ from fhir_server.store.database import Database, Document
 
 PROGRESS: Final = "_reindex"
 BATCH: Final = 500
-OLD_INDEXES: Final = frozenset({OLD_INDEX})
+OLD_INDEXES: Final = frozenset(
+    {
+        OLD_INDEX,
+        *("t_1_s.phone_1", "t_1_s.email_1"),
+        *(f"t_1_s.address-{part}_1{key}" for part in ("state", "country", "postalcode") for key in ("", "__id_1")),
+    }
+)
+"""What other indexes do by now."""
 
 Entries = Callable[[str, Resource], Mapping[str, Any]]
 """Tenant and resource to the search entries."""

@@ -4,6 +4,7 @@ import pytest
 from pymongo.asynchronous.database import AsyncDatabase
 
 from fhir_server.fhir.definitions import RESOURCE_TYPES
+from fhir_server.search.covering import covered
 from fhir_server.search.custom import from_resource
 from fhir_server.search.index import entries, index_models
 from fhir_server.search.indexes import custom_index_models
@@ -42,7 +43,10 @@ QUERIES = [
     ("Patient", "identifier", "", "7", "s.identifier"),
     ("Patient", "birthdate", "", "1980-03", "s.birthdate.l"),
     ("Patient", "birthdate", "", "ge1980-03", "s.birthdate.l"),
-    ("Patient", "phone", "", "5550007", "s.phone"),
+    ("Patient", "phone", "", "5550007", "s.telecom"),
+    ("Patient", "address-state", "", "qu", "s.address"),
+    ("Patient", "address-country", "exact", "X7", "s.address"),
+    ("Location", "address-postalcode", "", "107", "s.address"),
     ("Observation", "subject", "", "Patient/7", "s.subject"),
     ("Observation", "patient", "", "7", "s.subject"),
     ("Observation", "date", "", "2020-01-07", "s.date.l"),
@@ -54,13 +58,15 @@ QUERIES = [
 
 def resource(type_: str, number: int) -> dict[str, Any]:
     if type_ == "Location":
-        return {"resourceType": type_, "position": {"latitude": number / 1, "longitude": number / 1}}
+        position = {"latitude": number / 1, "longitude": number / 1}
+        return {"resourceType": type_, "position": position, "address": {"postalCode": str(100 + number), "city": "Å"}}
     if type_ == "Patient":
         return {
             "resourceType": type_,
             "name": [{"family": "Holm" if number % 10 == 0 else f"Ek{number}", "given": ["Bo"]}],
             "identifier": [{"system": "urn:a", "value": str(number)}],
             "telecom": [{"system": "phone", "value": f"555-{number:04}"}],
+            "address": [{"state": "Queensland" if number == 7 else "Y", "country": f"X{number}"}, {"city": "Z"}],
             "birthDate": f"{1970 + number % 20}-{number % 12 + 1:02}-01",
         }
     return {
@@ -87,7 +93,7 @@ async def test_searches_use_the_index_of_their_parameter(
     )
     parameter = BUILTIN.get(type_, code)
     assert parameter is not None
-    condition = {"t": tenant, **parameter_filter(parameter, modifier, [value])}
+    condition = {"t": tenant, **covered(parameter, parameter_filter(parameter, modifier, [value]))}
     explained = await collection.find(condition).explain()
     assert f"'{field}':" in str(explained["queryPlanner"]["winningPlan"])
     matches = await collection.count_documents(condition)
