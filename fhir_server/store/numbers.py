@@ -10,12 +10,15 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
+from weakref import WeakKeyDictionary
 
 from pymongo import ReturnDocument
 
 from fhir_server.store.claims import reserve
 from fhir_server.store.database import Database, Document
 from fhir_server.store.writes import claim_key
+
+_numbers: "WeakKeyDictionary[Database, Numbers]" = WeakKeyDictionary()
 
 SEQUENCES: Final = "_sequences"
 SMALLEST: Final = 4
@@ -83,3 +86,11 @@ class Numbers:
         if found is None:
             raise AssertionError
         return int(found["n"])
+
+
+def numbers_of(database: Database) -> Numbers:
+    """Return what hands out the numbers of a database in this process."""
+    found = _numbers.get(database)
+    if found is None:
+        found = _numbers[database] = Numbers(database)
+    return found

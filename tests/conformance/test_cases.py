@@ -44,7 +44,7 @@ _DOCUMENT = _document()
 async def runner(mongodb_uri: str, database: AsyncDatabase[dict[str, Any]]) -> AsyncIterator[CaseRunner]:
     """One server for all cases, behind a proxy that it trusts."""
     settings = default_settings(f"cases-{uuid.uuid4().hex[:16]}", mongodb_uri)
-    async with client_of(settings.model_copy(update={"trusted_proxies": "127.0.0.1"}), database) as http:
+    async with client_of(settings.model_copy(update={"trusted_proxies": "127.0.0.1", "mrn": False}), database) as http:
         yield CaseRunner(http, _DOCUMENT["fixtures"])
 
 

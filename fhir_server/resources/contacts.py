@@ -1,0 +1,54 @@
+"""Phone numbers and email addresses of a patient: kept as they are written, refused where they can not be right.
+
+https://hl7.org/fhir/R4/datatypes.html#ContactPoint
+"""
+
+from collections.abc import Iterator
+
+from fhir_server.config import Settings
+from fhir_server.exchange import Resource
+from fhir_server.fhir.contact import PHONE_SYSTEMS, may_be_email, may_be_phone
+from fhir_server.fhir.outcome import FhirError, Issue
+
+
+def contact_issues(patient: Resource, settings: Settings, *, previous: Resource | None = None) -> tuple[Issue, ...]:
+    """Return a warning for each address of the patient, and of its contacts, that can not be right.
+
+    What the version before has too is not judged again, so that a patient from before a stricter rule can be changed.
+
+    Raises:
+        FhirError: 422 with all of them, where the settings refuse them.
+    """
+    known = {(system, value) for _, system, value in _addresses(previous)} if previous else set()
+    refuses = settings.invalid_contacts == "refuse"
+    issues = tuple(
+        Issue("value", _text(system, value, settings.phone_region), (path,), "error" if refuses else "warning")
+        for path, system, value in _addresses(patient)
+        if not _may_be(system, value, settings.phone_region) and (system, value) not in known
+    )
+    if issues and refuses:
+        raise FhirError(422, issues)
+    return issues
+
+
+def _addresses(patient: Resource) -> Iterator[tuple[str, str, str]]:
+    """Yield the FHIRPath, the system and the value of each address."""
+    for place, point in enumerate(patient.get("telecom", ())):
+        if "value" in point:
+            yield f"Patient.telecom[{place}].value", point.get("system", ""), point["value"]
+    for number, contact in enumerate(patient.get("contact", ())):
+        for place, point in enumerate(contact.get("telecom", ())):
+            if "value" in point:
+                yield f"Patient.contact[{number}].telecom[{place}].value", point.get("system", ""), point["value"]
+
+
+def _may_be(system: str, value: str, region: str) -> bool:
+    if system in PHONE_SYSTEMS:
+        return may_be_phone(value, region)
+    return system != "email" or may_be_email(value)
+
+
+def _text(system: str, value: str, region: str) -> str:
+    if system == "email":
+        return f"{value!r} is no email address; write it like ada@example.org."
+    return f"{value!r} is no phone number of {region}; write it with its country code, like +14155550100."
