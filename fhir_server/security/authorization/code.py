@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from authlib.oauth2.rfc6749 import InvalidRequestError
 from authlib.oauth2.rfc6749.grants import AuthorizationCodeGrant
 from authlib.oauth2.rfc7636 import CodeChallenge
-from authlib.oidc.core import OpenIDCode
+from authlib.oidc.core import OpenIDToken
 from joserfc.jwk import RSAKey
 
 from fhir_server.security.authorization.bridge import wait
@@ -41,18 +41,12 @@ class Pkce(CodeChallenge):
         super().validate_code_challenge(grant, redirect_uri)
 
 
-class SmartIdentity(OpenIDCode):
-    """Adds an id token where `openid` was granted."""
+class SmartIdentity(OpenIDToken):
+    """Adds an id token where `openid` was granted. What `prompt` and `nonce` ask for is seen to by the pages and the client."""
 
     def __init__(self, service: Service) -> None:
-        super().__init__()
         self._service = service
         self._key: RSAKey | None = None
-
-    def exists_nonce(self, nonce: str, request: Request) -> bool:
-        """Return False: a nonce is for the client to compare, and a code is good only once, with its PKCE verifier."""
-        del nonce, request
-        return False
 
     def resolve_client_private_key(self, client: Client) -> RSAKey:
         """Return the key that signs."""

@@ -30,7 +30,7 @@ def routes(service: Service, contexts: Contexts) -> list[Route]:
     login = Login(smart)
     return [
         *_discovery(service.settings),
-        Route(paths.AUTHORIZE, Authorize(smart), methods=["GET", "POST"]),
+        Route(paths.AUTHORIZE, Authorize(smart).take, methods=["GET", "POST"]),
         *FlowPages(smart, login).routes(),
         *ManagePages(smart, login).routes(),
         *Api(service).routes(),

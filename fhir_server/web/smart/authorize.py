@@ -52,7 +52,7 @@ class Authorize:
         self._smart = smart
         self._service = smart.service
 
-    async def __call__(self, request: Request) -> Response:
+    async def take(self, request: Request) -> Response:
         """Check a request, and lead the browser to the first page."""
         await self._service.prepare()
         try:
