@@ -12,6 +12,7 @@ from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.fhir.outcome import bad_request, operation_outcome
 from fhir_server.fhir.subset import elements, summary
 from fhir_server.search.compartment import compartment_types
+from fhir_server.search.fuzzy.query import search_fuzzily
 from fhir_server.search.query import Results
 from fhir_server.search.run import SearchResult, search
 from fhir_server.store.stored import EncodedCache
@@ -22,7 +23,8 @@ _UNESCAPED = ":,$/*@-._~"
 
 async def search_type(ctx: Context, call: Call) -> Reply:
     """Answer a page of the resources of one type that match."""
-    result = await search(ctx, call.type, call.params, strict=call.prefer.strict)
+    run = search_fuzzily if any(name == "_query" for name, _ in call.params) else search
+    result = await run(ctx, call.type, call.params, strict=call.prefer.strict)
     return Reply(200, searchset(ctx, call.type, result, encoded=call.encoded))
 
 
@@ -87,6 +89,8 @@ def searchset(ctx: Context, path: str, result: SearchResult, *, encoded: bool = 
         bundle["total"] = result.total
     bundle["link"] = _links(ctx, path, result)
     entries = [_entry(ctx.base_url, version, "match", result.results, cache) for version in result.matches]
+    for entry, score in zip(entries, result.scores, strict=False):
+        entry["search"]["score"] = score
     entries += [_entry(ctx.base_url, version, "include", result.results, cache) for version in result.included]
     if result.issues:
         entries.append({"resource": operation_outcome(result.issues), "search": {"mode": "outcome"}})

@@ -35,6 +35,8 @@ class SearchResult:
     """One page of a search."""
 
     matches: tuple[Version, ...] = ()
+    scores: tuple[float, ...] = ()
+    """How well each match fits, where the search ranks them."""
     included: tuple[Version, ...] = ()
     total: int | None = None
     understood: Params = ()

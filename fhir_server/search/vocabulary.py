@@ -2,11 +2,11 @@
 
 docs/decisions/0014-words-of-names.md
 
-    {_id: "{tenant}/{word}", t: tenant, k: [">lindqvist", ">indqvist", …, "-lindqvi", "-indqvi", …]}
+    {_id: "{tenant}/{word}", t: tenant, k: [">lindqvist", ">indqvist", …, "-lindqvi", "-indqvi", …, "=ndqvi", …]}
 
 A word is in it before a resource that has it (`fhir_server.store.companions`). `>` marks what follows from each of its
-letters on, `-` its beginning with up to two letters left out. There are few words, however many people bear them: what a
-text may mean is looked up here, and the words that are found are looked up among the entries of the resources.
+letters on, `-` its beginning with at most one letter left out, `=` with two. There are few words, however many people bear
+them: what a text may mean is looked up here, and the words that are found are looked up among the entries of the resources.
 """
 
 import re
@@ -21,12 +21,14 @@ from fhir_server.search.fuzzy import keys
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, all_of
 from fhir_server.search.types import string
+from fhir_server.search.types.common import END as AFTER_ALL
 from fhir_server.search.types.common import any_of
 from fhir_server.store.search import Search
 
 COLLECTION: Final = "_words"
 END: Final = ">"
-DELETED: Final = "-"
+ONE_LESS: Final = "-"
+TWO_LESS: Final = "="
 LONGEST_END: Final = 32
 SHORTEST_END: Final = 2
 BEGINNING: Final = 7
@@ -51,7 +53,9 @@ class Words:
         """Return a word with what it is found by."""
         tenant, _, word = key.partition("/")
         ends = {END + word[start : start + LONGEST_END] for start in range(max(1, len(word) - SHORTEST_END + 1))}
-        return {"_id": key, "t": tenant, "k": sorted(ends | {DELETED + text for text in shortened(word)})}
+        one, two = shortened(word)
+        left = {ONE_LESS + text for text in one} | {TWO_LESS + text for text in two}
+        return {"_id": key, "t": tenant, "k": sorted(ends | left)}
 
 
 WORDS: Final = Words()
@@ -62,13 +66,12 @@ def words_of(index: Mapping[str, Any]) -> set[str]:
     return string.words(index.get("name", ())).union(keys.words_of(index.get(keys.FIELD, ())))
 
 
-def shortened(word: str) -> set[str]:
-    """Return the beginning of a word with none, each one and each two of its letters left out."""
+def shortened(word: str) -> tuple[set[str], set[str]]:
+    """Return the beginning of a word with at most one of its letters left out, and with two."""
     start = word[:BEGINNING]
-    found = {start}
-    for left in (1, 2):
-        found.update("".join(letters) for letters in combinations(start, max(1, len(start) - left)))
-    return found
+    one, two = ({"".join(letters) for letters in combinations(start, max(1, len(start) - left))} for left in (1, 2))
+    one.add(start)
+    return one, two - one
 
 
 async def containing(access: Access, parameter: SearchParameter, values: Sequence[str]) -> Filter:
@@ -114,9 +117,24 @@ def _by_key(text: str) -> Filter:
 
 
 async def _look_up(access: Access, condition: Filter) -> list[str] | None:
+    found = await known_words(access, condition, MOST_WORDS + 1)
+    return found if len(found) <= MOST_WORDS else None
+
+
+async def known_words(access: Access, condition: Filter, limit: int) -> list[str]:
+    """Return up to `limit` words of the tenant that meet a condition."""
     tenant = access.repo.tenant
-    search = Search(COLLECTION, {"t": tenant, **condition}, {"_id": 1}, (), MOST_WORDS + 1, access.remaining_ms())
+    search = Search(COLLECTION, {"t": tenant, **condition}, {"_id": 1}, (), limit, access.remaining_ms())
     with access.in_time():
         # Not within the transaction: what it writes itself has its words outside of it.
         found = await access.repo.database.find(search)
-    return [document["_id"][len(tenant) + 1 :] for document in found] if len(found) <= MOST_WORDS else None
+    return [document["_id"][len(tenant) + 1 :] for document in found]
+
+
+async def words_from(access: Access, start: str, limit: int) -> list[str]:
+    """Return the first `limit` words, in alphabetical order, that start with a folded text."""
+    begins = {"$gte": f"{access.repo.tenant}/{start}", "$lt": f"{access.repo.tenant}/{start}{AFTER_ALL}"}
+    search = Search(COLLECTION, {"_id": begins}, {"_id": 1}, (("_id", ASCENDING),), limit, access.remaining_ms())
+    with access.in_time():
+        found = await access.repo.database.find(search)
+    return [document["_id"][len(access.repo.tenant) + 1 :] for document in found]

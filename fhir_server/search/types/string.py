@@ -113,6 +113,11 @@ def split(folded: str) -> Iterator[str]:
             yield word[start : start + LONGEST_WORD]
 
 
+def folded_of(entry: str) -> str:
+    """Return the folded text of an entry; of a later word the word."""
+    return entry.partition(_MARK)[0].removeprefix(_WORD)
+
+
 def check_names(entries: Iterable[str]) -> None:
     """Refuse names that can not be searched at a bearable cost.
 

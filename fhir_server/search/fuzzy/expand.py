@@ -1,0 +1,97 @@
+"""Which words that stand in names somebody may have meant by the words that were typed.
+
+docs/search/fuzzy.md
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from rapidfuzz.distance import OSA, JaroWinkler
+from rapidfuzz.process import extract
+
+from fhir_server.matching.names import namesakes
+from fhir_server.search import vocabulary
+from fhir_server.search.access import Access
+from fhir_server.search.sort import Filter
+
+EXACT, NAMESAKE, BEGUN = 0.0, 0.5, 0.75
+"""What a word is away from the one that was typed: the word itself, a nickname, what it begins. Each slip counts 1."""
+MOST: Final = 64
+"""So many words are tried for one that was typed, the nearest first."""
+MOST_BEGUN: Final = 200
+MOST_READ: Final = 3000
+SHORTEST_BEGUN: Final = 2
+SHORTEST: Final = {1: 3, 2: 5}
+"""In words of so many letters so many slips are looked for."""
+
+Meanings = Mapping[str, float]
+"""Known words, the nearest first, and how far they are away."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expanded:
+    """What the words that were typed may mean, in their order."""
+
+    words: tuple[str, ...]
+    meanings: tuple[Meanings, ...]
+
+
+async def nearest(access: Access, words: Sequence[str], begun: str) -> Expanded:
+    """Return the words themselves, nicknames, words with one slip, and what `begun`, one of them, begins."""
+    reading = _within(access, words, 1)
+    beginning = vocabulary.words_from(access, begun, MOST_BEGUN) if len(begun) >= SHORTEST_BEGUN else _nothing()
+    known, begins = await asyncio.gather(reading, beginning)
+    meanings = _measured(words, known, 1)
+    for word, found in zip(words, meanings, strict=True):
+        others = dict.fromkeys(namesakes(word), NAMESAKE)
+        if word == begun:
+            others = dict.fromkeys((one for one in begins if one != word), BEGUN) | others
+        for other, distance in others.items():
+            found[other] = min(distance, found.get(other, distance))
+    return Expanded(tuple(words), tuple(_sorted(word, found) for word, found in zip(words, meanings, strict=True)))
+
+
+async def farther(access: Access, expanded: Expanded) -> Expanded:
+    """Return the same with the words that two slips lead to."""
+    found = _measured(expanded.words, await _within(access, expanded.words, 2), 2)
+    both = [far | dict(near) for far, near in zip(found, expanded.meanings, strict=True)]
+    return Expanded(expanded.words, tuple(_sorted(word, one) for word, one in zip(expanded.words, both, strict=True)))
+
+
+async def _nothing() -> list[str]:
+    return []
+
+
+async def _within(access: Access, words: Iterable[str], slips: int) -> list[str]:
+    """Return the words that so many slips may lead to, and others."""
+    wanted: set[str] = set()
+    for word in words:
+        if len(word) >= SHORTEST[slips]:
+            one, two = vocabulary.shortened(word)
+            wanted |= {vocabulary.ONE_LESS + text for text in (one if slips == 1 else two)}
+            if slips > 1:
+                wanted |= {vocabulary.TWO_LESS + text for text in one | two}
+        elif slips == 1:
+            wanted.add(vocabulary.ONE_LESS + word)
+    return await vocabulary.known_words(access, _among(wanted), MOST_READ) if wanted else []
+
+
+def _among(wanted: Iterable[str]) -> Filter:
+    return {"k": {"$in": sorted(wanted)}}
+
+
+def _measured(words: Sequence[str], known: Sequence[str], slips: int) -> list[dict[str, float]]:
+    """Return for each word those that are at most so many slips away, and how many."""
+    found: list[dict[str, float]] = []
+    for word in words:
+        most = slips if len(word) >= SHORTEST[slips] else 0
+        near = extract(word, known, scorer=OSA.distance, score_cutoff=most, limit=None)
+        found.append({one: float(distance) for one, distance, _ in near})
+    return found
+
+
+def _sorted(word: str, found: Mapping[str, float]) -> Meanings:
+    nearest = sorted(found, key=lambda one: (found[one], -JaroWinkler.similarity(word, one), one))
+    return {one: found[one] for one in nearest[: MOST + MOST_BEGUN]}
