@@ -1,0 +1,148 @@
+"""No answer depends on what may not be seen.
+
+For each of several principals there are two tenants: the whole clinic, and one that lacks all that the model says the
+principal may not see. The same requests get the same answers in both.
+"""
+
+import copy
+import itertools
+import json
+import random
+import re
+
+import pytest
+from authz_requests import Request, some_request
+from authz_server import AuthServer, ask, default_settings, token
+from authz_world import ACTORS, Actor, story
+
+from fhir_server.interactions import conditional, create, transaction
+from fhir_server.store.documents import CODEC_OPTIONS
+
+REQUESTS = 360
+"""For each of the fourteen principals: 5,040 in all, bundles and the pages that follow not counted."""
+LETTERS = "cruds"
+_TIMES = re.compile(r'"20[0-9]{2}-[0-9T:.+-]*Z"|"id":"[0-9a-f-]{36}"')
+_CURSOR = re.compile(r"(_cursor=)[^\"&]+")
+
+
+class Clinic:
+    """Tenants with the same clinic, or what somebody may see of it."""
+
+    def __init__(self, server, name):
+        self.server = server
+        self.name = name
+        self.types = {}
+
+    async def open(self):
+        """Let the story happen in the tenant `self.name`."""
+        operator = {"Authorization": "Bearer " + token({"tenant": self.name, "scope": "system/*.cruds", "sub": "founder"})}
+        for method, type_, id_, resource in story(random.Random(4)):
+            body = json.dumps(resource).encode() if resource else b""
+            status, _, content = await ask(self.server, method, f"/fhir/{type_}/{id_}", operator, body)
+            assert status in (200, 201, 204), content
+        for type_ in {type_ for _, type_, _, _ in story(random.Random(4))}:
+            self.types[type_] = [await self.documents(type_), await self.documents(type_ + "_history")]
+
+    async def documents(self, collection):
+        found = self.server.database.collection(collection).with_options(CODEC_OPTIONS).find({"t": self.name})
+        return await found.sort("_id", 1).to_list()
+
+    async def copy(self, tenant, keep=lambda *_: True):
+        """Make a tenant with those versions that `keep(type, resource)` is true for, each judged by its own content."""
+        await self.server.tenants.create(tenant)
+        for type_, (current, history) in self.types.items():
+            versions = {(one["i"], one["v"]): one.get("r") for one in [*current, *history]}
+
+            def content(one, versions=versions):
+                return one.get("r") or versions[one["i"], one["v"] - 1]
+
+            living = {one["i"] for one in current if keep(type_, content(one))}
+            chosen = [
+                [one for one in documents if one["i"] in living and keep(type_, content(one))] for documents in (current, history)
+            ]
+            for name, documents in zip((type_, type_ + "_history"), chosen, strict=True):
+                renamed = [one | {"_id": one["_id"].replace(self.name, tenant, 1), "t": tenant} for one in documents]
+                if renamed:
+                    await self.server.database.collection(name).insert_many(copy.deepcopy(renamed))
+            await self.server.database.accompany(tenant, [(type_, one["s"]) for one in chosen[0] if "s" in one])
+
+
+@pytest.fixture(scope="session")
+async def clinic(database, mongodb_uri):
+    settings = default_settings("clinic0", mongodb_uri)
+    for name in await database.list_collection_names():
+        await database[name].delete_many({"t": {"$regex": "^clinic"}})
+    await database["_tenants"].delete_many({"_id": {"$regex": "^clinic"}})
+    server = AuthServer(settings, database)
+    found = Clinic(server, "clinic0")
+    await found.open()
+    return found
+
+
+@pytest.mark.parametrize("number", range(len(ACTORS)), ids=lambda number: ACTORS[number].name)
+async def test_answers_are_as_if_what_may_not_be_seen_were_not_there(clinic, number, monkeypatch):
+    actor = ACTORS[number]
+    whole, part = f"clinic-{number}-whole", f"clinic-{number}-part"
+
+    def visible(type_, resource):
+        return any(actor.allows(type_, letter, resource) for letter in LETTERS)
+
+    await clinic.copy(whole)
+    await clinic.copy(part, visible)
+    hidden = await _hidden(clinic, whole, visible)
+    rng, ids = random.Random(number), _Ids(monkeypatch)
+    for count in range(REQUESTS):
+        request = some_request(rng)
+        answers = []
+        for tenant in (whole, part):
+            ids.start(count)
+            answers.append(await _answers(clinic.server, tenant, actor, request))
+        assert answers[0] == answers[1], f"{actor.name}: {request}"
+        assert all(status < 500 for status, _, _ in answers[0]), f"{request} {answers[0]}"
+    assert await _hidden(clinic, whole, visible, hidden) == hidden
+
+
+async def _hidden(clinic, tenant, visible, known=None):
+    """Return the documents that may not be seen (or those of the same keys as `known`)."""
+    found = {}
+    for type_ in clinic.types:
+        async for one in clinic.server.database.collection(type_).find({"t": tenant}):
+            resource = one.get("r") or {}
+            if (one["_id"], type_) in known if known is not None else (resource and not visible(type_, resource)):
+                found[one["_id"], type_] = one
+    return found
+
+
+async def _answers(server: AuthServer, tenant: str, actor: Actor, request: Request):
+    """Return the answer to a request, and those to the pages that follow."""
+    bearer = token({"tenant": tenant, "sub": "actor"} | dict(actor.claims))
+    headers = {"Authorization": f"Bearer {bearer}", **actor.headers}
+    found, path, answered = [], "/fhir/" + request.path, request
+    for _ in range(4):
+        status, sent, body = await ask(
+            server, answered.method, path, {**headers, **answered.headers}, answered.encoded()
+        )
+        kept = {name: value for name, value in sent.items() if name in ("etag", "location", "content-type", "www-authenticate")}
+        text = body.decode()
+        found.append((status, kept, _CURSOR.sub(r"\1*", _TIMES.sub("*", text))))
+        following = re.search(r'"relation":"next","url":"http://test([^"]+)"', text)
+        if not following or request.method != "GET":
+            break
+        path, answered = following[1], Request("GET", "")
+    return found
+
+
+class _Ids:
+    """The same new ids in both tenants."""
+
+    def __init__(self, monkeypatch):
+        self._numbers = itertools.count()
+        self._request = 0
+        for module in (create, conditional, transaction):
+            monkeypatch.setattr(module, "new_id", self._next)
+
+    def start(self, request: int) -> None:
+        self._request, self._numbers = request, itertools.count()
+
+    def _next(self) -> str:
+        return f"n{self._request}-{next(self._numbers)}"
