@@ -39,7 +39,7 @@ from fhir_server.interactions.search import search_compartment, search_system, s
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import update
 from fhir_server.operations.everything import everything
-from fhir_server.operations.merge import merge
+from fhir_server.operations.merge import merge, undo_merge
 from fhir_server.operations.validate import validate_resource
 from fhir_server.security.enforce import entered, left
 from fhir_server.store.writes import VersionConflictError
@@ -85,6 +85,7 @@ INTERACTIONS: Mapping[str, Dispatch] = {
 }
 
 _R4 = "http://hl7.org/fhir/OperationDefinition/"
+_OURS = "urn:prm:OperationDefinition:"
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     (operation.name, type_): operation
     for operation in (
@@ -106,6 +107,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             affects_state=False,
         ),
         Operation("merge", merge, _R4 + "Patient-merge", frozenset({"type"}), frozenset({"Patient"})),
+        Operation("undo-merge", undo_merge, _OURS + "Patient-undo-merge", frozenset({"type"}), frozenset({"Patient"})),
     )
     for type_ in (operation.types or {""})
 }

@@ -4,6 +4,7 @@ Requests below `/fhir` go to the FHIR door directly; FastAPI's routing would cos
 (docs/decisions/0005-wire.md).
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -18,6 +19,7 @@ from fhir_server import __version__
 from fhir_server.config import Settings
 from fhir_server.contexts import Contexts
 from fhir_server.extension import load
+from fhir_server.operations.merge.finishing import keep_finishing
 from fhir_server.search.index import index_models
 from fhir_server.search.vocabulary import WORDS
 from fhir_server.security.authorization.service import BuiltinIssuer, Service
@@ -60,7 +62,11 @@ def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> A
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        yield
+        finishing = asyncio.create_task(keep_finishing(contexts.database, contexts.of_tenant))
+        try:
+            yield
+        finally:
+            finishing.cancel()
 
     other = FastAPI(title="FHIR PRM server", version=__version__, lifespan=lifespan, routes=[*routes(database)])
     other.state.fhir = fhir

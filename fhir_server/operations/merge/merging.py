@@ -14,7 +14,7 @@ from fhir_server.fhir.outcome import FhirError, Issue, conflict, precondition_fa
 from fhir_server.fhir.repoint import Move, repointed
 from fhir_server.interactions.following import follow
 from fhir_server.interactions.writing import drafted, new_id
-from fhir_server.operations.merge.allowing import check_allowed
+from fhir_server.operations.merge.allowing import check_may_merge
 from fhir_server.operations.merge.moving import SWEEPS, created, items, moves, prepare, sweep, whole
 from fhir_server.operations.merge.patients import Pair, check_pair, check_result, found_pair
 from fhir_server.operations.merge.previewing import previewed
@@ -176,7 +176,7 @@ async def _begin(ctx: Context, request: Asked, pair: Pair) -> Reply:
     """Change the two patients at once, and leave the references to `finishing`."""
     inner = whole(ctx)
     new = replace(_new(ctx, request, pair), task=new_id(), total=await count_referrers(inner.repo, pair[0].id))
-    await check_allowed(ctx, pair[0].id)
+    await check_may_merge(ctx, pair[0].id)
     await prepare(ctx, ())
 
     async def work(repo: Repository) -> Done:

@@ -11,6 +11,7 @@ from tests.operations.merge.merge_samples import (
     patient,
     put,
     ref,
+    undo,
 )
 
 
@@ -40,3 +41,18 @@ async def test_merging_repoints_links_and_deactivates(http: httpx.AsyncClient) -
     assert (await get(http, "Observation/o"))["meta"]["versionId"] == "2"
     assert (await get(http, "Observation/other"))["meta"]["versionId"] == "1"
     assert part(answer, "input") == parameters()
+
+
+async def test_undoing_restores_what_nobody_touched(http: httpx.AsyncClient) -> None:
+    await put(http, patient("s", identifier=[{"value": "1"}]), patient("t"), observation("o"))
+    before = [await get(http, path) for path in ("Patient/s", "Patient/t", "Observation/o")]
+    assert (await merge(http)).status_code == 200
+    answer = await undo(http)
+    assert answer.status_code == 200, answer.text
+    assert part(answer, "task") is None
+    after = [await get(http, path) for path in ("Patient/s", "Patient/t", "Observation/o")]
+    for old, new in zip(before, after, strict=True):
+        assert {name: value for name, value in new.items() if name != "meta"} == {
+            name: value for name, value in old.items() if name != "meta"
+        }
+        assert new["meta"]["versionId"] == "3"

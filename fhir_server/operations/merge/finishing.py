@@ -1,0 +1,119 @@
+"""Merges brought to their end: what was begun in batches, what a killed process left, what was written in the moment of one.
+
+Each process looks for what is due; whoever takes a merge up holds it for a minute. docs/merge.md
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import structlog
+from pymongo.errors import PyMongoError
+
+from fhir_server.exchange import Context, utc_now
+from fhir_server.fhir.outcome import FhirError
+from fhir_server.operations.merge.merging import closing
+from fhir_server.operations.merge.moving import SWEEPS, created, prepare, sweep, task_writes, whole
+from fhir_server.operations.merge.records import provenance
+from fhir_server.operations.merge.returning import Returned, returned
+from fhir_server.store.database import Database
+from fhir_server.store.merges import LEASE, Merge, Merges, OvertakenError
+from fhir_server.store.repository import Repository
+from fhir_server.store.writes import Unit
+
+ContextOf = Callable[[str], Awaitable[Context]]
+POLL_SECONDS: Final = 1.0
+
+
+async def keep_finishing(database: Database, context_of: ContextOf) -> None:
+    """Bring to their end the merges of all tenants, for as long as the process lives."""
+    log = structlog.get_logger()
+    while True:
+        try:
+            await finish_due(database, context_of)
+        except (PyMongoError, FhirError) as error:
+            log.warning("a merge is interrupted and will be taken up again", reason=type(error).__name__)
+        except Exception:
+            log.exception("a merge has failed and will be taken up again")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+async def finish_due(
+    database: Database, context_of: ContextOf, *, tenant: str = "", now: Callable[[], datetime] = utc_now
+) -> int:
+    """Do what is due of the merges of a tenant (none named: of all); return how many were worked on."""
+    merges, worked = Merges(database), 0
+    while (merge := await merges.claim(now(), tenant=tenant)) is not None:
+        ctx = replace(await context_of(merge.tenant), base_url=merge.base_url)
+        try:
+            await advance(ctx, merge)
+        except OvertakenError:
+            structlog.get_logger().info("somebody else has changed the state of a merge", merge=merge.id)
+        worked += 1
+    return worked
+
+
+async def advance(ctx: Context, merge: Merge) -> None:
+    """Do what is due of one merge that this process has claimed.
+
+    Raises:
+        OvertakenError: somebody else has changed its state.
+    """
+    if merge.kind == "undo":
+        await _undo(ctx, merge)
+    elif merge.state == "running":
+        await _end(ctx, replace(await sweep(ctx, merge), state="settling"))
+    else:
+        found = await sweep(ctx, merge)
+        sweeps = found.sweeps + 1
+        over = sweeps >= len(SWEEPS)
+        due = None if over else ctx.now() + SWEEPS[sweeps] - SWEEPS[sweeps - 1]
+        await Merges(ctx.repo.database).save(replace(found, sweeps=sweeps, state="done" if over else "settling"), due, "settling")
+
+
+async def _end(ctx: Context, merge: Merge) -> None:
+    """Write the records of a merge, or of its undoing, whose references are moved."""
+    inner = whole(ctx)
+    await prepare(inner, ())
+    both = ((merge.target, merge.target_version), (merge.source, merge.source_version))
+    targets = [f"Patient/{id_}/_history/{number}" for id_, number in both]
+
+    async def work(repo: Repository) -> None:
+        within = inner.within(repo)
+        writes = [*closing(within, merge, targets), *await task_writes(within, merge)]
+        await repo.commit(Unit(tuple(writes)))
+        due = ctx.now() + SWEEPS[0] if merge.state == "settling" else None
+        await Merges(repo.database).save(merge, due, "running", repo.session)
+
+    await inner.repo.transact(work)
+
+
+async def _undo(ctx: Context, merge: Merge) -> None:
+    inner = whole(ctx)
+    done = await Merges(ctx.repo.database).get(ctx.tenant, merge.of)
+    if done is None:
+        raise AssertionError
+    while merge.parts:
+        merge = await _undo_part(inner, merge, done)
+    await _end(ctx, replace(merge, state="done"))
+
+
+async def _undo_part(ctx: Context, merge: Merge, done: Merge) -> Merge:
+    """Bring back the last part of the journal that is not brought back yet."""
+    await prepare(ctx, {item[0] for item in await Merges(ctx.repo.database).part(done, merge.parts - 1)})
+
+    async def work(repo: Repository) -> Merge:
+        within = ctx.within(repo)
+        part = await returned(within, done, merge.parts - 1, Returned())
+        found = replace(merge, parts=merge.parts - 1, done=merge.done + len(part.writes), left=[*merge.left, *part.left])
+        writes = [*part.writes, *await task_writes(within, found)]
+        if part.writes:
+            record = provenance(found, [one.version.location for one in part.writes], ctx.now(), whole=False)
+            writes.append(created(within, record))
+        await repo.commit(Unit(tuple(writes)))
+        await Merges(repo.database).save(found, ctx.now() + LEASE, "running", repo.session)
+        return found
+
+    return await ctx.repo.transact(work)
