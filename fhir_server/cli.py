@@ -4,27 +4,21 @@ Modules that take long to import are imported by the commands that need them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 
 from fhir_server import __version__
+from fhir_server.commands import FAILED, REFUSED, Data, ended, settings_with, with_mongodb
+from fhir_server.commands.auth import auth
 from fhir_server.config import Settings
 from fhir_server.terminal import BytesRead, console, progress_bar, show_findings, show_report
 
 if TYPE_CHECKING:
     from fhir_server.loading.journal import Journal
     from fhir_server.loading.run import Report, Send
-
-T = TypeVar("T")
-
-FAILED: Final = 1
-REFUSED: Final = 2
-NO_MONGODB: Final = 4
 
 app = typer.Typer(
     name="fhir-server",
@@ -34,39 +28,7 @@ app = typer.Typer(
     help="A FHIR R4 server on MongoDB. Settings are FHIR_… environment variables or lines of a .env file (docs/settings.md); "
     "options override them. Without FHIR_MONGODB_URI the server runs a MongoDB of its own on the data directory.",
 )
-
-Data = Annotated[Path | None, typer.Option(help="Directory of the embedded MongoDB. [FHIR_DATA_DIR, ./data]", show_default=False)]
-
-
-def settings_with(**given: Any) -> Settings:
-    """Return the settings, with the options that were given; what is wrong with them ends the process with code 2."""
-    try:
-        return Settings(**{name: value for name, value in given.items() if value is not None})
-    except ValidationError as error:
-        for problem in error.errors(include_url=False, include_input=False):
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            console.print(f"[red]FHIR_{name}[/]: {problem['msg']}. docs/settings.md describes it.")
-        raise typer.Exit(REFUSED) from None
-
-
-def _ended(message: str, code: int) -> typer.Exit:
-    console.print(f"fhir-server: {message}", markup=False)
-    return typer.Exit(code)
-
-
-def _with_mongodb(settings: Settings, work: Callable[[Settings], Awaitable[T]]) -> T:
-    """Do the work on the MongoDB of the settings, or on the embedded one, also while a server runs on it."""
-    from fhir_server.main import mongodb_shared  # noqa: PLC0415 -- see above
-    from fhir_server.store.embedded import EmbeddedError  # noqa: PLC0415
-
-    async def main(found: Settings) -> T:
-        return await work(found)
-
-    try:
-        with mongodb_shared(settings) as found:
-            return asyncio.run(main(found))
-    except EmbeddedError as error:
-        raise _ended(str(error), NO_MONGODB) from None
+app.add_typer(auth)
 
 
 def _show_version(wanted: bool) -> None:
@@ -149,7 +111,7 @@ def load(
         files = find_files(paths)
         target = HttpTarget(base, token) if base else None
     except (FileNotFoundError, ValueError) as error:
-        raise _ended(str(error), REFUSED) from None
+        raise ended(str(error), REFUSED) from None
     where = (
         base or f"{settings.mongodb_uri or settings.data_dir.absolute()} {settings.mongodb_database} {settings.default_tenant}"
     )
@@ -159,9 +121,9 @@ def load(
                 with closing(target):
                     done = asyncio.run(_load_files(files, target.send, remembered, jobs))
             else:
-                done = _with_mongodb(settings, lambda found: _load_into_engine(found, files, remembered, jobs))
+                done = with_mongodb(settings, lambda found: _load_into_engine(found, files, remembered, jobs))
     except FhirError as error:
-        raise _ended(f"{error} The same command goes on where this one stopped.", FAILED) from None
+        raise ended(f"{error} The same command goes on where this one stopped.", FAILED) from None
     show_report(done, report)
     raise typer.Exit(FAILED if done.failures else 0)
 
@@ -207,7 +169,7 @@ def demo(
                 found, patients=patients, seed=seed, progress=lambda done, total: bar.update(task, completed=done, total=total)
             )
 
-    stored = _with_mongodb(settings_with(data_dir=data), work)
+    stored = with_mongodb(settings_with(data_dir=data), work)
     console.print(f"Loaded {stored:,} resources." if stored else "The population is there already.")
 
 
@@ -223,8 +185,8 @@ def reindex(
 
     types = type_ or []
     if unknown := sorted(set(types) - RESOURCE_TYPES):
-        raise _ended(f"{', '.join(unknown)}: not a resource type of FHIR R4 (names are case-sensitive).", REFUSED)
-    changed = _with_mongodb(settings_with(data_dir=data), lambda found: _reindex(found, types, restart=restart))
+        raise ended(f"{', '.join(unknown)}: not a resource type of FHIR R4 (names are case-sensitive).", REFUSED)
+    changed = with_mongodb(settings_with(data_dir=data), lambda found: _reindex(found, types, restart=restart))
     console.print(f"Reindexed; {changed:,} resources had other entries before.")
 
 
@@ -255,7 +217,7 @@ def doctor(*, data: Data = None) -> None:
     async def work(found: Settings) -> list[Finding]:
         return [finding async for finding in examine(found)]
 
-    if not show_findings(_with_mongodb(settings_with(data_dir=data), work)):
+    if not show_findings(with_mongodb(settings_with(data_dir=data), work)):
         raise typer.Exit(FAILED)
 
 

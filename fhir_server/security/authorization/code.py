@@ -69,6 +69,14 @@ class SmartIdentity(OpenIDToken):
         expires = now + self._service.settings.auth_access_seconds
         return {"iss": self._service.place.issuer, "aud": client.id, "iat": now, "exp": expires}
 
+    def get_compatible_claims(self, request: Request) -> dict[str, Any]:
+        """Return the claims that do not depend on the user, and when the user logged in, which a refresh does not change."""
+        source = request.authorization_code or request.refresh_token
+        found: dict[str, Any] = super().get_compatible_claims(request)
+        if source.grant.auth_time:
+            found["auth_time"] = int(source.grant.auth_time.timestamp())
+        return found
+
     def generate_user_info(self, user: User, scope: str) -> dict[str, Any]:
         """Return the claims about the user."""
         return identity(self._service.place, user, frozenset(scope.split()))

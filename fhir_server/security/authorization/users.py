@@ -4,15 +4,15 @@ import unicodedata
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from pymongo.errors import DuplicateKeyError
 
 from fhir_server.security.authorization.collections import USERS, collection
 from fhir_server.store.database import Database, Document
 
-FHIR_USER_TYPES = ("Practitioner", "PractitionerRole", "Patient", "RelatedPerson", "Person")
-"""What `fhirUser` may refer to: https://hl7.org/fhir/smart-app-launch/scopes-and-launch-context.html#scopes-for-requesting-identity-data."""
+TOTP_PURPOSE: Final = "auth-totp"
+"""What TOTP secrets are sealed for, followed by a colon and the id of the user."""
 
 
 class UserExistsError(ValueError):

@@ -10,14 +10,13 @@ from fhir_server.security.authorization import passwords
 from fhir_server.security.authorization.attempts import Key, login_keys
 from fhir_server.security.authorization.bridge import in_thread
 from fhir_server.security.authorization.sessions import Session
-from fhir_server.security.authorization.users import User, folded
+from fhir_server.security.authorization.users import TOTP_PURPOSE, User, folded
 from fhir_server.web.smart.browser import FormError, address, first, read_form, set_cookie
 from fhir_server.web.smart.pages import error_page, page, see
 from fhir_server.web.smart.smart import Smart, Visitor
 
 WRONG: Final = "The name and the password do not belong together. Check both and try again."
 WRONG_CODE: Final = "This code is not right, or was used already. Enter the one that your app shows now."
-TOTP_PURPOSE: Final = "auth-totp"
 
 
 @dataclass(frozen=True, slots=True)
