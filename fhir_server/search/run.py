@@ -5,6 +5,7 @@ https://hl7.org/fhir/R4/search.html
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from decimal import Decimal
 from functools import cmp_to_key
 from typing import Any
 
@@ -35,7 +36,7 @@ class SearchResult:
     """One page of a search."""
 
     matches: tuple[Version, ...] = ()
-    scores: tuple[float, ...] = ()
+    scores: tuple[Decimal, ...] = ()
     """How well each match fits, where the search ranks them."""
     included: tuple[Version, ...] = ()
     total: int | None = None

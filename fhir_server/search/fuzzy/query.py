@@ -4,6 +4,7 @@ https://hl7.org/fhir/R4/search.html#query, docs/search/fuzzy.md
 """
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Final
 
 from fhir_server.exchange import Context, Params
@@ -107,7 +108,7 @@ async def _result(
     included, issues = await include.included(access, registry, results.includes, rows)
     return SearchResult(
         matches=tuple(Version.from_document(_TYPE, one.document) for one in shown),
-        scores=tuple(one.score for one in shown),
+        scores=tuple(Decimal(str(one.score)) for one in shown),
         included=included,
         total=len(ranked),
         understood=understood,
