@@ -39,7 +39,9 @@ from fhir_server.interactions.search import search_compartment, search_system, s
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import update
 from fhir_server.operations.everything import everything
+from fhir_server.operations.match import match
 from fhir_server.operations.merge import merge, undo_merge
+from fhir_server.operations.not_duplicate import not_duplicate
 from fhir_server.operations.validate import validate_resource
 from fhir_server.security.enforce import entered, left
 from fhir_server.store.writes import VersionConflictError
@@ -108,6 +110,8 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         ),
         Operation("merge", merge, _R4 + "Patient-merge", frozenset({"type"}), frozenset({"Patient"})),
         Operation("undo-merge", undo_merge, _OURS + "Patient-undo-merge", frozenset({"type"}), frozenset({"Patient"})),
+        Operation("match", match, _R4 + "Patient-match", frozenset({"type"}), frozenset({"Patient"}), affects_state=False),
+        Operation("not-duplicate", not_duplicate, _OURS + "Patient-not-duplicate", frozenset({"type"}), frozenset({"Patient"})),
     )
     for type_ in (operation.types or {""})
 }

@@ -18,14 +18,14 @@ from fhir_server.matching.record import Address, Name
 
 Level = str
 EXACT, SIMILAR, DIFFERENT = "exact", "similar", "different"
-NICKNAME, SOUNDS, INITIAL, MIDDLE, PART, SWAPPED = "nickname", "sounds", "initial", "middle", "part", "swapped"
-DIGIT, NEAR = "digit", "near"
+NICKNAME, SOUNDS, INITIAL, MIDDLE, PART = "nickname", "sounds", "initial", "middle", "part"
+SWAPPED, CROSSED, RENAMED, DIGIT, NEAR = "swapped", "crossed", "renamed", "digit", "near"
 
 LEVELS: Final = {
     "given": (EXACT, NICKNAME, SIMILAR, SOUNDS, INITIAL, MIDDLE, DIFFERENT),
     "middle": (EXACT, INITIAL, DIFFERENT),
-    "family": (EXACT, PART, SIMILAR, SOUNDS, DIFFERENT),
-    "names": (SWAPPED,),
+    "family": (EXACT, PART, SIMILAR, SOUNDS, RENAMED, DIFFERENT),
+    "names": (SWAPPED, CROSSED),
     "birth": (EXACT, SWAPPED, DIGIT, NEAR, PART, DIFFERENT),
     "gender": (EXACT, DIFFERENT),
     "generation": (EXACT, DIFFERENT),
@@ -120,14 +120,14 @@ def family(one: Name, other: Name) -> Level | None:
     return level
 
 
-def swapped(one: Name, other: Name) -> bool:
-    """Tell whether given and family name of one are family and given name of the other."""
+def crossed(one: Name, other: Name) -> Level | None:
+    """Compare given names with family names, which people write into each other's place; None where they do not agree."""
     if not (one.given and other.given and one.family and other.family):
-        return False
-    crossed = ((one.given[0], other.family), (one.family, other.given[0]))
-    return any(ours == theirs for ours, theirs in crossed) and all(
-        ours == theirs or alike(ours, theirs) for ours, theirs in crossed
-    )
+        return None
+    levels = first_names(one.given[0], other.family), first_names(other.given[0], one.family)
+    if EXACT in levels and not {DIFFERENT, SOUNDS, INITIAL} & set(levels):
+        return SWAPPED
+    return CROSSED if EXACT in levels else None
 
 
 @lru_cache(_REMEMBERED)

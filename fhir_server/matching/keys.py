@@ -5,18 +5,19 @@ that more do, since MongoDB reads the keys of a query in their order and a searc
 (docs/matching.md says what each is worth).
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
 from fhir_server.matching.names import sound
-from fhir_server.matching.record import Address, Name, Patient, Record, record_of
+from fhir_server.matching.record import Address, Patient, Record, record_of
 
 FIELD: Final = "_match"
 """The name of the index entry: the keys of a patient."""
-EMAIL, WORD_AND_BIRTH, PHONE, NAME_AND_POSTCODE, NAME_AND_YEAR, HOME = "abcdef"
+EMAIL, PHONE, HOUSE, HOUSE_AND_POSTCODE, BIRTH, NAMES, SOUNDS, STREET = "abcdefgh"
 MOST_KEYS: Final = 16
-_DAY, _YEAR = 8, 4
+_DAY: Final = 8
 _PHONE_END: Final = 8
+_NAME_START, _STREET_START = 3, 4
 _LONGEST: Final = 48
 
 
@@ -32,47 +33,37 @@ def match_keys(record: Record) -> list[str]:
 
 
 def _keys(record: Record) -> Iterator[str]:
-    names = record.names[:3]
-    pairs = tuple(dict.fromkeys(pair for name in names if (pair := _pair(name))))
     for email in record.emails[:2]:
         yield EMAIL + email
-    if len(record.birth) == _DAY:
-        birth = any_order(record.birth)
-        for word in dict.fromkeys(word for name in names for word in _told_by(name)):
-            yield f"{WORD_AND_BIRTH}{birth}{word}"
     for phone in record.phones[:2]:
         yield PHONE + phone[-_PHONE_END:]
+    if len(record.birth) == _DAY:
+        yield BIRTH + any_order(record.birth)
+    for name in record.names[:3]:
+        if name.given and name.parts:
+            given, family = name.given[0], name.parts[0]
+            yield f"{NAMES}{_together(given[:_NAME_START], family[:_NAME_START])}"
+            yield f"{SOUNDS}{_together(sound(given), sound(family))}"
     for address in record.addresses[:2]:
-        yield from _at_home(address, pairs)
-    if record.birth:
-        for pair in pairs:
-            yield f"{NAME_AND_YEAR}{record.birth[:_YEAR]}{pair}"
+        yield from _at_home(address)
 
 
-def _at_home(address: Address, pairs: Iterable[str]) -> Iterator[str]:
-    if address.postcode:
-        for pair in pairs:
-            yield f"{NAME_AND_POSTCODE}{address.postcode}{pair}"
-    if address.number and address.street and (address.postcode or address.city):
-        street = sound(address.street.partition(" ")[0])
-        yield f"{HOME}{address.postcode or address.city}.{address.number}{street}"
+def _together(given: str, family: str) -> str:
+    """Return both in an order that does not tell which is which: people write them into each other's place."""
+    return f"{given}.{family}" if given <= family else f"{family}.{given}"
+
+
+def _at_home(address: Address) -> Iterator[str]:
+    street = address.street.replace(" ", "")[:_STREET_START]
+    if address.number and street:
+        yield f"{HOUSE}{address.number}{street}"
+    if address.number and address.postcode:
+        yield f"{HOUSE_AND_POSTCODE}{address.number}.{address.postcode}"
+    if street and address.postcode:
+        yield f"{STREET}{address.postcode}{street}"
 
 
 def any_order(birth: str) -> str:
     """Return a whole date with day and month in an order that does not tell which is which."""
     year, month, day = birth[:4], birth[4:6], birth[6:]
     return f"{year}{month}{day}" if month <= day else f"{year}{day}{month}"
-
-
-def _told_by(name: Name) -> Iterator[str]:
-    """Yield the sounds of the words that someone of this name may be known by."""
-    if name.given:
-        yield sound(name.given[0])
-    for part in name.parts[:2]:
-        yield sound(part)
-
-
-def _pair(name: Name) -> str:
-    if not name.given or not name.parts:
-        return ""
-    return ".".join(sorted((sound(name.given[0]), sound(name.parts[0]))))

@@ -9,14 +9,16 @@ from itertools import product
 from typing import Final, Literal
 
 from fhir_server.matching import compare
-from fhir_server.matching.compare import DIFFERENT, EXACT, INITIAL, MIDDLE, NICKNAME, PART, SIMILAR, SOUNDS, SWAPPED
+from fhir_server.matching.compare import DIFFERENT, EXACT, INITIAL, MIDDLE, NICKNAME, PART, RENAMED, SIMILAR, SOUNDS, SWAPPED
 from fhir_server.matching.model import Model
-from fhir_server.matching.record import Address, Name, Record
+from fhir_server.matching.record import Name, Record
 
 Grade = Literal["certain", "probable", "possible", "certainly-not"]
 """https://hl7.org/fhir/R4/valueset-match-grade.html."""
 
+_POOR: Final = frozenset({DIFFERENT, SOUNDS, INITIAL})
 _AGREES: Final = frozenset({EXACT, NICKNAME, SIMILAR, PART, SWAPPED})
+MOST_ADDRESSES: Final = 3
 _STREET: Final = frozenset({"number", "street"})
 
 
@@ -40,13 +42,27 @@ class Assessment:
     evidence: tuple[Evidence, ...]
 
 
+def levels_of(model: Model, ours: Record, theirs: Record) -> list[tuple[str, str]]:
+    """Return field and level of all that can be compared; of several names and addresses the pair that agrees best."""
+    may_marry = "male" not in (ours.gender, theirs.gender)
+    found = _best(model, [_name_levels(one, other, may_marry=may_marry) for one, other in product(ours.names, theirs.names)])
+    found += _person_levels(model, ours, theirs)
+    if ours.phones and theirs.phones:
+        found.append(("phone", compare.phone(ours.phones, theirs.phones)))
+    pairs = product(ours.addresses[:MOST_ADDRESSES], theirs.addresses[:MOST_ADDRESSES])
+    return found + _best(model, [compare.address(one, other) for one, other in pairs])
+
+
 def assess(model: Model, ours: Record, theirs: Record) -> Assessment:
     """Compare two records."""
-    found = _Evidence(model)
-    _add_names(found, ours, theirs)
-    _add_person(found, ours, theirs)
-    _add_household(found, ours, theirs)
-    _add_rules(found)
+    return judge(model, levels_of(model, ours, theirs))
+
+
+def judge(model: Model, levels: list[tuple[str, str]]) -> Assessment:
+    """Return what levels are worth together."""
+    found = _Evidence(model, levels)
+    _apply_household(found)
+    _apply_rules(found)
     bits = sum(one.bits for one in found.all)
     return Assessment(round(bits, 2), _probability(bits + model.prior), _grade(model, bits, found), tuple(found.all))
 
@@ -54,16 +70,10 @@ def assess(model: Model, ours: Record, theirs: Record) -> Assessment:
 class _Evidence:
     """What has been found so far."""
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, levels: list[tuple[str, str]]) -> None:
         self.model = model
-        self.all: list[Evidence] = []
-        self.levels: dict[str, str] = {}
-
-    def add(self, field: str, level: str | None) -> None:
-        """Note how a field agrees; None where it says nothing."""
-        if level is not None:
-            self.levels[field] = level
-            self.all.append(Evidence(field, level, self.model.weights[field][level]))
+        self.levels = dict(levels)
+        self.all = [Evidence(field, level, model.weights[field][level]) for field, level in levels]
 
     def adjust(self, rule: str, reason: str, bits: float) -> None:
         """Note what a rule adds."""
@@ -78,69 +88,51 @@ class _Evidence:
         return sum(one.bits for one in self.all if one.field in fields)
 
 
-def _add_names(found: _Evidence, ours: Record, theirs: Record) -> None:
-    """Note the pair of names that agrees best."""
-    weights = found.model.weights
-    best: list[tuple[str, str]] = []
-    most = float("-inf")
-    for one, other in product(ours.names, theirs.names):
-        levels = _name_levels(one, other)
-        bits = sum(weights[field][level] for field, level in levels)
-        if bits > most:
-            best, most = levels, bits
-    for field, level in best:
-        found.add(field, level)
+def _best(model: Model, ways: list[list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    if len(ways) <= 1:
+        return ways[0] if ways else []
+    weights = model.weights
+    return max(ways, key=lambda levels: (bool(levels), sum(weights[field][level] for field, level in levels)))
 
 
-def _name_levels(one: Name, other: Name) -> list[tuple[str, str]]:
+def _name_levels(one: Name, other: Name, *, may_marry: bool) -> list[tuple[str, str]]:
     given, family = compare.given(one, other), compare.family(one, other)
-    if given in (DIFFERENT, SOUNDS, INITIAL) and family in (DIFFERENT, SOUNDS) and compare.swapped(one, other):
-        return [("names", SWAPPED)]
+    if given in _POOR and family in _POOR and (way := compare.crossed(one, other)):
+        return [("names", way)]
+    if family == DIFFERENT and may_marry and given not in _POOR:
+        family = RENAMED
     levels = (("given", given), ("middle", compare.middle(one, other)), ("family", family))
     return [(field, level) for field, level in levels if level is not None]
 
 
-def _add_person(found: _Evidence, ours: Record, theirs: Record) -> None:
+def _person_levels(model: Model, ours: Record, theirs: Record) -> list[tuple[str, str]]:
+    found: list[tuple[str, str]] = []
     if ours.birth and theirs.birth:
-        found.add("birth", compare.birth(ours.birth, theirs.birth))
+        found.append(("birth", compare.birth(ours.birth, theirs.birth)))
     if ours.gender and theirs.gender:
-        found.add("gender", EXACT if ours.gender == theirs.gender else DIFFERENT)
+        found.append(("gender", EXACT if ours.gender == theirs.gender else DIFFERENT))
     if ours.generation and theirs.generation:
-        found.add("generation", EXACT if ours.generation == theirs.generation else DIFFERENT)
+        found.append(("generation", EXACT if ours.generation == theirs.generation else DIFFERENT))
     if ours.emails and theirs.emails:
-        found.add("email", compare.email(ours.emails, theirs.emails))
-    found.add("identifier", compare.identifiers(ours.identifiers, theirs.identifiers, found.model.exclusive_identifiers))
+        found.append(("email", compare.email(ours.emails, theirs.emails)))
+    if level := compare.identifiers(ours.identifiers, theirs.identifiers, model.exclusive_identifiers):
+        found.append(("identifier", level))
+    return found
 
 
-def _add_household(found: _Evidence, ours: Record, theirs: Record) -> None:
-    """Note phone and address, and what they and the family name are worth at most together."""
+def _apply_household(found: _Evidence) -> None:
+    """Bound what family name, phone and address are worth together, and what another address is."""
     model = found.model
-    if ours.phones and theirs.phones:
-        found.add("phone", compare.phone(ours.phones, theirs.phones))
-    parts = _best_address(model, ours.addresses, theirs.addresses)
-    for field, level in parts:
-        found.add(field, level)
     address = found.bits("number", "street", "city", "postcode")
     if address < model.least_address:
         found.adjust("address", "moved", model.least_address - address)
         address = model.least_address
-    shared = max(found.bits("family"), 0) + max(found.bits("phone"), 0) + max(address, 0)
+    shared = max(found.bits("family"), 0) + max(found.bits("phone"), 0) + max(found.bits("email"), 0) + max(address, 0)
     if shared > model.household_cap:
         found.adjust("household", "capped", model.household_cap - shared)
 
 
-def _best_address(model: Model, ours: tuple[Address, ...], theirs: tuple[Address, ...]) -> list[tuple[str, str]]:
-    best: list[tuple[str, str]] = []
-    most = float("-inf")
-    for one, other in product(ours[:3], theirs[:3]):
-        levels = compare.address(one, other)
-        bits = sum(model.weights[field][level] for field, level in levels)
-        if levels and bits > most:
-            best, most = levels, bits
-    return best
-
-
-def _add_rules(found: _Evidence) -> None:
+def _apply_rules(found: _Evidence) -> None:
     model, levels = found.model, found.levels
     if levels.get("given") == DIFFERENT and found.agrees("family", "phone", "street"):
         found.adjust("relatives", "other given name", model.other_given)

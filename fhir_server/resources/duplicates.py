@@ -45,7 +45,8 @@ async def before_create(ctx: Context, resource: Resource) -> None:
     wanted = sought(ctx, resource)
     found = await find_matches(ctx, wanted, floor=FLOOR)
     if found.candidates:
-        advice = f" If it is another person, say so by meta.tag {SYSTEM}|{NOT_DUPLICATE}; if it is the same, update the one that is there."
+        tag = f"meta.tag {SYSTEM}|{NOT_DUPLICATE}"
+        advice = f" If it is another person, say so by {tag}; if it is the same, update the one that is there."
         raise FhirError(409, [_issue(one, "error", advice) for one in found.candidates[:_SHOWN]])
 
 

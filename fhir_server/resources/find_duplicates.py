@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fhir_server.exchange import Context
-from fhir_server.matching import FIELD, Assessment, Model, Record, assess, record_of
+from fhir_server.matching import FIELD, Assessment, Record, assess, record_of
 from fhir_server.resources.duplicates import FLOOR, suspect
 from fhir_server.resources.matches import IDENTIFIERS, KEYS, RANKS, TYPE, model, named, survivor_of
 from fhir_server.resources.reviews import Pair, pair_of
