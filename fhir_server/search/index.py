@@ -168,6 +168,8 @@ def _finish(parameter: SearchParameter) -> Finish:
         return _with_long(one) if parameter.type == "date" and parameter.value_types & date.MAY_BE_LONG else one
     if not parameter.repeats:
         return _first
+    if string.span_field(parameter):
+        return _finish_spanned
     return _finish_names if string.has_words(parameter) else _finish_texts
 
 
@@ -191,6 +193,12 @@ def _finish_texts(key: str, values: list[Any], finished: dict[str, Any]) -> None
         finished[key] = [ordered[0], ordered[-1], *ordered[1:-1]]
     elif values:
         finished[key] = [values[0], values[0]]
+
+
+def _finish_spanned(key: str, values: list[Any], finished: dict[str, Any]) -> None:
+    _finish_texts(key, values, finished)
+    if values:
+        finished[f"{key}:span"] = {"l": finished[key][0], "h": finished[key][1]}
 
 
 def _finish_names(key: str, values: list[Any], finished: dict[str, Any]) -> None:

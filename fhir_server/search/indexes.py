@@ -87,7 +87,8 @@ def _keys_of(parameter: SearchParameter, ordering: str) -> Iterator[tuple[str, .
     elif parameter.code in ("subject", "patient", "beneficiary") and ordering:
         yield field, ordering, _KEY
     elif parameter.code == "given" and parameter.resource_type == "Patient":
-        yield field, "s.gender", _KEY
+        # Who has a common name is found by where they live, before a document is read.
+        yield field, "s.gender", "s.address-city:span.l", "s.address-city:span.h", _KEY
     else:
         yield (field,) if _finds_few(parameter) else (field, _KEY)
 

@@ -19,6 +19,7 @@ from fhir_server.fhir.folding import fold
 from fhir_server.fhir.outcome import unprocessable
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.types.common import (
+    END,
     LONGEST_PATTERN,
     Convert,
     Converters,
@@ -37,6 +38,7 @@ LONGEST_WORD, STEP = 64, 32
 """Longer words are cut into pieces of so many letters, one after each `STEP`, so that a text of `STEP` letters is in one."""
 MOST_LETTERS = 100_000
 """Letters that the names of one resource may have together; the ends of all words are indexed."""
+SPANNED = frozenset({("Patient", "address-city")})
 NAMED = frozenset({"Patient", "Practitioner", "RelatedPerson", "Person", "Organization", "Location"})
 _NAMES = frozenset({"name", "family", "given"})
 _MARK, _WORD = "\x01", "\x02"
@@ -145,7 +147,20 @@ def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchPa
         return {field: {"$in": [re.compile(_WHOLE[modifier].format(re.escape(text))) for text in folded]}}
     if modifier == "contains":
         return any_of(containing(field, text) for text in folded)
-    return any_of(begins(field, text, parameter) for text in folded)
+    return any_of({**begins(field, text, parameter), **_spanning(parameter, text)} for text in folded)
+
+
+def span_field(parameter: SearchParameter) -> str:
+    """Return the field of the least and the greatest entry as plain values, `{l, h}`; "" where there is none.
+
+    MongoDB can not have two lists in one index, but a list and these.
+    """
+    return f"{parameter.field}:span" if (parameter.resource_type, parameter.code) in SPANNED else ""
+
+
+def _spanning(parameter: SearchParameter, text: str) -> Filter:
+    span = span_field(parameter)
+    return {f"{span}.l": {"$lte": text + END}, f"{span}.h": {"$gte": text}} if span else {}
 
 
 def folded_values(values: Iterable[str], parameter: SearchParameter) -> list[str]:
