@@ -35,6 +35,12 @@ def main() -> int:
         result["size"] = search_at_size(options.search_size, options.others, options.data, quick=options.quick)
         save(f"size-{options.search_size}", result)
         return 0
+    if options.fuzzy:
+        from bench.fuzzy import search_fuzzily  # noqa: PLC0415 -- the same
+
+        result["fuzzy"] = search_fuzzily(options.fuzzy, options.data, requests=30 if options.quick else 300)
+        save(f"fuzzy-{options.fuzzy}", result)
+        return 0
     for part in options.parts:
         result[part] = _run(part, options, load)
     path = save("quick" if options.quick else "bench", result)
@@ -77,6 +83,7 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="1,000 patients and short runs: to see that it works")
     parser.add_argument("--search-size", type=int, default=0, metavar="N", help="instead: searches over N patients")
+    parser.add_argument("--fuzzy", type=int, default=0, metavar="N", help="instead: searches as people type over N patients")
     parser.add_argument("--others", type=int, default=0, metavar="M", help="other resources at that size (default 5 N)")
     parser.add_argument("--data", type=Path, help="keep the data of --search-size here, and use them again")
     parser.add_argument("--plot", action="store_true", help="instead: draw what was measured at several sizes")

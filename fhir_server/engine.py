@@ -43,6 +43,7 @@ from fhir_server.operations.match import match
 from fhir_server.operations.merge import merge, undo_merge
 from fhir_server.operations.not_duplicate import not_duplicate
 from fhir_server.operations.validate import validate_resource
+from fhir_server.search.fuzzy import query as fuzzy
 from fhir_server.security.enforce import entered, left
 from fhir_server.store.writes import VersionConflictError
 
@@ -117,10 +118,14 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
 }
 
 
+NAMED_QUERIES = (OperationEntry(fuzzy.NAME, _OURS + "Patient-fuzzy", frozenset({"Patient"})),)
+"""https://hl7.org/fhir/R4/search.html#query: the CapabilityStatement shows them among the operations."""
+
+
 def operation_entries(added: Iterable[Operation] = ()) -> tuple[OperationEntry, ...]:
     """Return what the CapabilityStatement says about the operations, those that extensions added included."""
     found = {(item.name, item.definition): item for item in (*OPERATIONS.values(), *added)}
-    return tuple(OperationEntry(item.name, item.definition, item.types) for item in found.values())
+    return (*(OperationEntry(item.name, item.definition, item.types) for item in found.values()), *NAMED_QUERIES)
 
 
 async def handle(ctx: Context, call: Call) -> Reply:

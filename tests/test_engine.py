@@ -19,7 +19,7 @@ from pymongo.errors import (
 )
 
 from fhir_server.config import Settings
-from fhir_server.engine import INTERACTIONS, OPERATIONS, operation_entries, translated
+from fhir_server.engine import INTERACTIONS, NAMED_QUERIES, OPERATIONS, operation_entries, translated
 from fhir_server.fhir.codec import encode
 from fhir_server.fhir.definitions import operation_definitions
 from fhir_server.fhir.outcome import FhirError
@@ -87,7 +87,8 @@ async def test_the_statement_lists_what_the_engine_has(http: httpx.AsyncClient) 
         "batch",
     }
     assert {"name", "birthdate", "general-practitioner"} <= {item["name"] for item in patient["searchParam"]}
-    assert {item["name"] for item in patient["operation"]} == {name for name, type_ in OPERATIONS if type_ in ("", "Patient")}
+    operations = {name for name, type_ in OPERATIONS if type_ in ("", "Patient")}
+    assert {item["name"] for item in patient["operation"]} == operations | {entry.name for entry in NAMED_QUERIES}
     assert found["implementation"]["url"] == "http://test/fhir"
     validated = (await http.post("CapabilityStatement/$validate", json=found)).json()
     assert [issue for issue in validated["issue"] if issue["severity"] == "error"] == []
