@@ -46,9 +46,12 @@ PER_TENANT = frozenset(
 """Settings that `per_tenant` may give other values."""
 
 
-def _pairs(value: Any) -> Any:
+def _rules(value: Any) -> Any:
     """Return the pairs of an object: settings have to be hashable."""
-    return tuple(value.items()) if isinstance(value, dict) else value
+    pairs = tuple(value.items()) if isinstance(value, dict) else value
+    if isinstance(value, dict) and value.get("identifier", "union") not in ("union", "target"):
+        raise ValueError("the rule for `identifier` is `union` or `target`: a patient's own identifiers are never lost")
+    return pairs
 
 
 class Settings(BaseSettings):
@@ -185,7 +188,7 @@ class Settings(BaseSettings):
         le=10_000,
         description="Largest number of resources that `$merge` and `$undo-merge` change in one transaction, while the client waits; above it they want `Prefer: respond-async` (412).",
     )
-    merge_rules: Annotated[tuple[tuple[MergeElement, MergeRule], ...], BeforeValidator(_pairs)] = Field(
+    merge_rules: Annotated[tuple[tuple[MergeElement, MergeRule], ...], BeforeValidator(_rules)] = Field(
         (),
         description='Whose value the merged patient has, by element, as JSON such as `{"telecom": "union", "*": "fill"}`: `target`, `source`, `fill` (the source\'s where the target has none), `union`, `newest`. `*` is every other element. Without a rule: `identifier` is `union`, all else `target` (docs/merge.md).',
     )
@@ -256,6 +259,33 @@ class Settings(BaseSettings):
     per_tenant: str = Field(
         "",
         description='Other values of settings of this section for single tenants, as JSON: `{"acme": {"mrn_prefix": "A-"}}`.',
+    )
+
+    # Protected identifiers
+    protected_identifiers: str = Field(
+        "http://hl7.org/fhir/sid/us-ssn",
+        description="Comma-separated systems of identifiers that are encrypted in the database and shown to few. Run `fhir-server keys apply` after a change.",
+    )
+    protected_scope: str = Field(
+        "protected-identifiers.read",
+        min_length=1,
+        description="Scope that a token needs to see such identifiers whole; others see the last four characters.",
+    )
+    master_key: str = Field(
+        "",
+        repr=False,
+        description="Key that wraps the keys of tenants: 32 bytes in base64, as `fhir-server keys new` makes it. Keep it outside of the database and its backups.",
+    )
+    master_keys_previous: str = Field(
+        "", repr=False, description="Comma-separated master keys of before, until `fhir-server keys rewrap` has run."
+    )
+    master_key_file: Path | None = Field(
+        None,
+        description="File that holds the master key, and below it those of before, instead of these settings. With the embedded MongoDB: `master.key` in `data_dir`, made at the first start.",
+    )
+    key_service: str = Field(
+        "",
+        description="Key management service that wraps the keys of tenants instead of a master key: `module:function`, which is called with the settings and returns a `fhir_server.store.master.KeyService`.",
     )
 
     # Extensions and events

@@ -18,7 +18,8 @@ Rules = Mapping[Any, str]
 _FIXED: Final = frozenset({"resourceType", "id", "meta", "active", "link", "implicitRules", "contained"})
 """Elements that no rule is about."""
 _CHOICES: Final = ("deceased", "multipleBirth")
-DEFAULT: Final[Rules] = {"identifier": "union", "*": "target"}
+DEFAULT: Final[Rules] = {"identifier": "union"}
+"""Elements that `*` is not about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,7 @@ def _elements(old: Resource, new: Resource) -> list[str]:
 
 
 def _field(name: str, old: Resource, new: Resource, rules: Rules, newest: str) -> Field:
-    rule = rules.get(name) or (DEFAULT.get(name) if "*" not in rules or name in DEFAULT else None) or rules.get("*", DEFAULT["*"])
+    rule = rules.get(name) or DEFAULT.get(name) or rules.get("*", "target")
     source = {member: value for member, value in _portable(old).items() if _element(member) == name}
     target = {member: value for member, value in new.items() if _element(member) == name}
     wanted = newest if rule == "newest" else rule
