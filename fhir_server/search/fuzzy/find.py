@@ -31,8 +31,8 @@ NEAR: Final = 1.0
 ENOUGH: Final = 0.85
 """What fits so well is not surpassed by a word with two slips."""
 _TYPE: Final = "Patient"
-FIELDS: Final = ("s.name", "s.birthdate")
-"""What is looked at of each patient."""
+FIELDS: Final = {"name": "s.name", "birthdate": "s.birthdate"}
+"""What is looked at of each patient, by the search parameter that it is of."""
 _MONTH: Final = 7
 
 

@@ -4,6 +4,7 @@ https://hl7.org/fhir/R4/search.html#query, docs/search/fuzzy.md
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
@@ -60,10 +61,19 @@ async def _found(access: Access, registry: Registry, query: SearchQuery, typed: 
     compiler = Compiler(access, registry)
     compiled = await compiler.compile(_TYPE, query.parts[0].condition)
     narrow = (await compiled.resolve(access, exact_bounds(access))).filter
+    typed = _permitted(typed, registry)
     dates = [one for ways in typed.dates if (one := await _by(compiler, registry, "birthdate", ways))]
     numbers = [await _by_number(access, compiler, registry, number) for number in typed.numbers]
-    projection = include.projection(registry, (_TYPE,), query.results.includes, FIELDS)
+    fields = [field for code, field in FIELDS.items() if registry.get(_TYPE, code) is not None]
+    projection = include.projection(registry, (_TYPE,), query.results.includes, fields)
     return await Finder(access, Sought(typed, narrow, dates, numbers), projection).best(MOST)
+
+
+def _permitted(typed: Typed, registry: Registry) -> Typed:
+    """Return the items that whoever is asking may search by."""
+    if registry.get(_TYPE, "name") is None:
+        typed = replace(typed, words=(), open="")
+    return typed if registry.get(_TYPE, "birthdate") is not None else replace(typed, dates=())
 
 
 async def _by(compiler: Compiler, registry: Registry, code: str, values: Iterable[str]) -> Filter | None:

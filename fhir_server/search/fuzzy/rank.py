@@ -33,13 +33,15 @@ Document = Mapping[str, Any]
 
 def score(typed: Typed, expanded: Expanded, document: Document, hits: Sequence[bool]) -> float:
     """Return how well a patient fits; `hits` says for each number whether it is one of the patient's."""
-    index = document["s"]
+    index = document.get("s", {})
     whole = WORD * len(typed.words) + DATE * len(typed.dates) + NUMBER * len(typed.numbers)
     born = _born(index.get("birthdate"))
     points, left = _names(expanded, index.get("name", ()))
     found = WORD * points + DATE * sum(_best_date(ways, born) for ways in typed.dates)
     for number, hit in zip(typed.numbers, hits, strict=True):
         found += NUMBER * (1.0 if hit else _best_date(number.dates, born))
+    if not whole:
+        return 0.0
     return round(max(0.0, found / whole - ANOTHER_WORD * left), 4)
 
 

@@ -1,13 +1,19 @@
 """`Patient?_query=fuzzy` over HTTP."""
 
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
 
+from fhir_server.exchange import Context
 from fhir_server.fhir.codec import encode
+from fhir_server.search.fuzzy.query import search_fuzzily
+from fhir_server.search.registry import Registry, SearchParameter
 
+Put = Callable[..., Awaitable[None]]
 TYPE = {"Content-Type": "application/fhir+json"}
 PEOPLE: dict[str, dict[str, Any]] = {
     "smith": {
@@ -172,3 +178,38 @@ async def test_unknown_parameters_are_ignored_or_refused_as_the_client_prefers(p
     assert lenient["entry"][-1]["search"]["mode"] == "outcome"
     strict = await people.get("Patient?_query=fuzzy&q=bob smith&nonsense=1", headers={"Prefer": "handling=strict"})
     assert strict.status_code == 400
+
+
+class _Without(Registry):
+    """Search parameters without some, as those have them who may not see an element."""
+
+    def __init__(self, *hidden: str) -> None:
+        super().__init__()
+        self._hidden = hidden
+
+    def get(self, type_: str, code: str) -> SearchParameter | None:
+        return None if code in self._hidden else super().get(type_, code)
+
+
+@pytest.mark.parametrize(
+    ("hidden", "q", "ids"),
+    [
+        ((), "smith 1980-03-05", ["one"]),
+        (("name",), "smith", []),
+        (("name",), "smith 1980-03-05", ["one"]),
+        (("birthdate",), "1980-03-05", []),
+        (("birthdate",), "19800305", []),
+        (("identifier", "phone"), "5550100", []),
+        (("name", "birthdate", "identifier", "phone"), "smith 5550100", []),
+    ],
+)
+async def test_nothing_is_searched_by_what_may_not_be_seen(
+    ctx: Context, put: Put, hidden: tuple[str, ...], q: str, ids: list[str]
+) -> None:
+    """Who may not see names does not find patients by them."""
+    phone = {"system": "phone", "value": "5550100"}
+    person = {"name": [{"family": "Smith"}], "birthDate": "1980-03-05", "telecom": [phone], "identifier": [{"value": "5550100"}]}
+    await put({"resourceType": "Patient", "id": "one", **person})
+    restricted = replace(ctx, registry=_Without(*hidden))
+    result = await search_fuzzily(restricted, "Patient", (("_query", "fuzzy"), ("q", q)))
+    assert [version.id for version in result.matches] == ids
