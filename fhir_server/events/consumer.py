@@ -10,6 +10,9 @@ from fhir_server.exchange import Call, Context
 ContextOf = Callable[[str], Awaitable[Context]]
 """Returns the context of a tenant, for what the server itself does."""
 
+Read = Callable[[Event], Awaitable[dict[str, Any] | None]]
+"""Returns the resource that an event is about, at its version; None of a deletion."""
+
 
 class Sink(Protocol):
     """Takes events, in order.
@@ -79,7 +82,7 @@ class ConsumerSink:
         """Hold nothing."""
 
 
-def resource_reader(context_of: ContextOf) -> Callable[[Event], Awaitable[dict[str, Any] | None]]:
+def resource_reader(context_of: ContextOf) -> Read:
     """Return what reads the version that an event is about, as a client without special rights would see it."""
 
     async def read(event: Event) -> dict[str, Any] | None:

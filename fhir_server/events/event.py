@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 from fhir_server.store.changes import Change
 from fhir_server.store.versions import instant
 
@@ -83,9 +85,18 @@ class Event:
 
 def event_of(change: Change, namings: Mapping[str, Naming]) -> Event:
     """Return the event of a change."""
-    naming = namings.get(change.type)
-    named = naming.name(change) if naming else None
+    named = _named(change, namings.get(change.type))
     data: dict[str, Any] = {"resourceType": change.type, "id": change.id, "versionId": str(change.version)}
     if named is None:
         return Event(change, f"org.fhir.{change.type.lower()}.{change.kind}", data, change.patient)
     return Event(change, named.type, data | dict(named.data), named.patient or change.patient)
+
+
+def _named(change: Change, naming: Naming | None) -> Named | None:
+    if naming is None:
+        return None
+    try:
+        return naming.name(change)
+    except Exception as error:  # noqa: BLE001 -- one change must not keep back all that follow
+        structlog.get_logger().error("a change could not be named", change=f"{change.reference}/{change.version}", exc_info=error)
+        return None

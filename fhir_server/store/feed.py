@@ -6,8 +6,8 @@ can not go on, since the oplog no longer reaches back to the position, it reads 
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -20,6 +20,7 @@ from fhir_server.store.catch_up import CatchUp
 from fhir_server.store.changes import Change, projection
 from fhir_server.store.database import HISTORY, Database, Document
 from fhir_server.store.positions import Position
+from fhir_server.store.tasks import end
 from fhir_server.store.versions import history_key
 
 BATCH: Final = 500
@@ -65,48 +66,44 @@ class Feed:
         self._database = database
         self._interest = interest
 
-    async def batches(self, position: Position) -> AsyncIterator[Batch]:
+    async def batches(self, position: Position) -> AsyncGenerator[Batch, None]:
         """Yield changes, and now and then an empty batch; raises what PyMongo raises when MongoDB is away."""
         while True:
             if position.token is None:
-                async for batch in self._from_history(position):
-                    yield batch
-                    position = batch.position
-            try:
-                async for batch in self._from_stream(position):
-                    yield batch
-                    position = batch.position
-            except LostError:
-                pass
+                async with aclosing(self._from_history(position)) as batches:
+                    async for batch in batches:
+                        yield batch
+                        position = batch.position
+            with suppress(LostError):
+                async with aclosing(self._from_stream(position)) as batches:
+                    async for batch in batches:
+                        yield batch
+                        position = batch.position
             # Its end, or its loss: what is in between stands in the history.
             position = Position(position.since)
 
-    async def _from_history(self, position: Position) -> AsyncIterator[Batch]:
+    async def _from_history(self, position: Position) -> AsyncGenerator[Batch, None]:
         catch_up = CatchUp(self._database, self._interest.types, projection(self._interest.elements))
         async with catch_up.begun(position) as pages:
             async for found, reached in pages:
                 positions = [replace(reached, since=change.moment) for change in found]
                 yield Batch(await self._with_previous(found), positions, reached)
 
-    async def _from_stream(self, position: Position) -> AsyncIterator[Batch]:
+    async def _from_stream(self, position: Position) -> AsyncGenerator[Batch, None]:
         async with self._stream(position) as stream:
             pending: asyncio.Task[Any] | None = None
             try:
                 while stream.alive:
-                    try:
-                        events, pending = await _available(stream, pending)
-                    except OperationFailure as error:
-                        pending = None
-                        if error.code in LOST:
-                            raise LostError from error
-                        raise
+                    pending = pending or asyncio.create_task(stream.try_next())
+                    # Not awaited as such: PyMongo might swallow the cancellation of both.
+                    await asyncio.wait({pending})
+                    events, pending = await _available(stream, pending)
                     batch = self._batch(events, position, stream.resume_token)
                     position = batch.position
                     yield replace(batch, changes=await self._with_previous(batch.changes))
             finally:
                 if pending is not None:
-                    pending.cancel()
-                    await asyncio.gather(pending, return_exceptions=True)
+                    await end(pending)
 
     @asynccontextmanager
     async def _stream(self, position: Position) -> AsyncIterator[AsyncChangeStream[Document]]:
@@ -124,7 +121,12 @@ class Feed:
                 raise LostError from error
             raise
         async with opened as stream:
-            yield stream
+            try:
+                yield stream
+            except OperationFailure as error:
+                if error.code in LOST:
+                    raise LostError from error
+                raise
 
     def _pipeline(self) -> list[Document]:
         # Versions are told from all else by their form: a comparison with 146 names would cost more, at every write.
@@ -165,25 +167,24 @@ class Feed:
 
 
 async def _available(
-    stream: AsyncChangeStream[Document], pending: "asyncio.Task[Any] | None"
+    stream: AsyncChangeStream[Document], arrived: "asyncio.Task[Any]"
 ) -> tuple[list[Document], "asyncio.Task[Any] | None"]:
-    """Return the next changes, all that have arrived, and the request for more that is under way by then.
+    """Return the changes that have arrived, and the request for more that is under way by then.
 
     PyMongo gives one change after the other, and only the wait for the next tells whether it has arrived already: what
     has takes no turn of the event loop.
     """
-    first = await (pending or asyncio.ensure_future(stream.try_next()))
-    events = [] if first is None else [first]
-    while events and len(events) < BATCH:
-        following = asyncio.ensure_future(stream.try_next())
-        await asyncio.sleep(0)
-        if not following.done():
-            return events, following
-        event = following.result()
+    events: list[Document] = []
+    while arrived.done():
+        event = arrived.result()
         if event is None:
-            break
+            return events, None
         events.append(event)
-    return events, None
+        if len(events) == BATCH:
+            return events, None
+        arrived = asyncio.create_task(stream.try_next())
+        await asyncio.sleep(0)
+    return events, arrived
 
 
 def _moment(event: Document) -> datetime:

@@ -6,8 +6,9 @@ A position is kept by a lease: one process of all holds it for a bounded time, r
 the position only as long as it does. Times are those of MongoDB's clock, so that processes need not agree on theirs.
 """
 
+import asyncio
 import uuid
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -16,6 +17,7 @@ from bson.timestamp import Timestamp
 from pymongo.errors import DuplicateKeyError
 
 from fhir_server.store.database import Database, Document
+from fhir_server.store.tasks import end
 
 POSITIONS: Final = "_feeds"
 LEASE_SECONDS: Final = 15.0
@@ -46,9 +48,12 @@ class Lease:
 
     async def acquire(self) -> bool:
         """Take the lease, or prolong it; False while another holds it."""
-        free: Document = {"$or": [{"owner": self._owner}, {"$expr": {"$lt": [{"$ifNull": ["$until", 0]}, "$$NOW"]}}]}
+        mine_or_over: Document = {"$or": [{"owner": self._owner}, {"$expr": {"$lt": ["$until", "$$NOW"]}}]}
+        done = await self._positions.update_one({"_id": self.name, **mine_or_over}, [self._hold()])
+        if done.matched_count:
+            return True
         try:
-            await self._positions.update_one({"_id": self.name, **free}, [self._hold()], upsert=True)
+            await self._positions.update_one({"_id": self.name, "owner": {"$exists": False}}, [self._hold()], upsert=True)
         except DuplicateKeyError:
             return False
         return True
@@ -57,6 +62,25 @@ class Lease:
         """Prolong the lease; False when another has taken it."""
         done = await self._positions.update_one({"_id": self.name, "owner": self._owner}, [self._hold()])
         return done.matched_count == 1
+
+    async def hold(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Do work until it ends, for as long as the acquired lease is held.
+
+        It is cancelled, before another can hold the lease, when that can not be prolonged: False when another has it
+        already; what PyMongo raises, or a TimeoutError, when MongoDB is away.
+        """
+        working = asyncio.create_task(work)
+        try:
+            while True:
+                await asyncio.wait({working}, timeout=self.seconds / 3)
+                if working.done():
+                    await working
+                    return True
+                async with asyncio.timeout(self.seconds / 3):
+                    if not await self.renew():
+                        return False
+        finally:
+            await end(working)
 
     async def release(self) -> None:
         """Let another take it at once."""
