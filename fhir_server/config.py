@@ -288,6 +288,68 @@ class Settings(BaseSettings):
         description="Key management service that wraps the keys of tenants instead of a master key: `module:function`, which is called with the settings and returns a `fhir_server.store.master.KeyService`.",
     )
 
+    # Binary data and media
+    blob_store: Literal["gridfs", "s3"] = Field(
+        "gridfs",
+        description="Where binary data is: in MongoDB (encrypted with the key of the tenant), or in an S3-compatible store.",
+    )
+    s3_endpoint: str = Field("", description="URL of the S3-compatible store. Empty: AWS.")
+    s3_public_endpoint: str = Field("", description="URL under which clients reach that store, for signed URLs. Empty: the same.")
+    s3_region: str = Field("us-east-1", description="Region of the bucket.")
+    s3_bucket: str = Field("", description="Name of the bucket, which has to exist and to be private.")
+    s3_access_key: str = Field("", description="Access key. Empty: what the environment or the machine provides for AWS.")
+    s3_secret_key: str = Field("", description="Secret of the access key.")
+    s3_encryption: Literal["", "AES256", "aws:kms"] = Field(
+        "AES256",
+        description="Encryption that is asked of the store for each object (SSE-S3 or SSE-KMS). Empty: that of the bucket.",
+    )
+    s3_kms_key: str = Field("", description="Key for `aws:kms`. Empty: that of the bucket.")
+    s3_timeout_seconds: int = Field(30, ge=1, le=600, description="How long one answer of the store is waited for, in seconds.")
+    upload_max_bytes: int = Field(5_000_000_000, ge=1000, description="Largest upload of binary data, in bytes (413 above it).")
+    upload_hours: int = Field(24, ge=1, le=720, description="How long an upload in parts may take, in hours; then it is removed.")
+    attachment_bytes: int = Field(
+        65_536,
+        ge=1024,
+        description="Attachments with more data than this, in bytes, are kept beside the resource they are part of.",
+    )
+    inline_max_bytes: int = Field(
+        33_554_432, ge=1024, description="Largest amount of binary data that is put into one FHIR resource on reading, in bytes."
+    )
+    blob_url_seconds: int = Field(
+        600, ge=1, description="How long a signed URL is good when the client asks for no time, in seconds."
+    )
+    blob_url_max_seconds: int = Field(3600, ge=1, description="Longest time that a signed URL may be good for, in seconds.")
+    blob_retention_days: int = Field(
+        30, ge=0, description="How long bytes are kept when no current resource refers to them any more, in days."
+    )
+    blob_grace_minutes: int = Field(
+        1440, ge=1, description="How long bytes are kept that were received but that nothing refers to, in minutes."
+    )
+    media_kinds: str = Field(
+        "image,pdf,audio,video,office,dicom,text,cda",
+        description="Comma-separated kinds of content that are taken: image, pdf, audio, video, office, dicom, text, cda, data (JSON, XML, YAML), archive, html, svg.",
+    )
+    media_limits: str = Field(
+        "", description='Size limits by kind in bytes, as JSON such as `{"image": 20000000, "audio": 50000000}`.'
+    )
+    media_active: Literal["flag", "refuse"] = Field(
+        "flag", description="What to do with image bombs and with PDFs that hold JavaScript or launch programs."
+    )
+    media_strip_location: bool = Field(
+        False, description="Remove where a picture was taken from the metadata of JPEG, PNG, WebP and TIFF images."
+    )
+    inspect_seconds: int = Field(15, ge=1, le=300, description="How long a file may be looked into, in seconds.")
+    inspect_memory_mb: int = Field(768, ge=128, description="Memory that looking into a file may take, in MB.")
+    clamd: str = Field(
+        "",
+        description="ClamAV daemon that uploads are scanned by: `host:port`, or the path of its socket. Empty: nothing is scanned.",
+    )
+    clamd_seconds: int = Field(60, ge=1, le=3600, description="How long a scan may take, in seconds.")
+    clamd_absent: Literal["refuse", "later"] = Field(
+        "refuse",
+        description="What to do with uploads while the ClamAV daemon does not answer: refuse them (503), or keep them, unserved, and scan them later.",
+    )
+
     # Extensions and events
     extensions: str = Field("", description="Comma-separated modules of extensions that are loaded.")
     events: bool = Field(True, description="Tell what happens as events, by a process beside those that answer requests.")
