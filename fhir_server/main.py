@@ -39,12 +39,13 @@ def serve(settings: Settings, *, prepare: "Prepare | None" = None) -> int:
     try:
         refuse_unprotected(settings)
         with mongodb(settings) as (found, mongod), bind(settings) as listener:
-            port = listener.getsockname()[1]
             # Imported while MongoDB starts: both take about a second.
-            from fhir_server.serving import run  # noqa: PLC0415
+            from fhir_server.beside import redis  # noqa: PLC0415
+            from fhir_server.serving import Embedded, run  # noqa: PLC0415
 
-            if not run(found.model_copy(update={"port": port}), listener, mongod, prepare):
-                return FAILED
+            with redis(found.model_copy(update={"port": listener.getsockname()[1]})) as (complete, valkey):
+                if not run(complete, listener, Embedded(mongod, valkey), prepare):
+                    return FAILED
     except RefusedError as error:
         return _say(error, REFUSED)
     except DataDirectoryInUseError as error:

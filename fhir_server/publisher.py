@@ -15,6 +15,7 @@ from typing import Any, Final
 import uvloop
 from pymongo.errors import PyMongoError
 
+from fhir_server.beside import SINCE_VARIABLE
 from fhir_server.config import Settings
 from fhir_server.contexts import Contexts
 from fhir_server.events.consumer import ConsumerSink, Sink, resource_reader
@@ -29,7 +30,6 @@ from fhir_server.store.tasks import end
 from fhir_server.web import logs
 from fhir_server.web.handover import SETTINGS_VARIABLE, stop_on_signals
 
-SINCE_VARIABLE: Final = "FHIR_PUBLISHER_SINCE"
 NICENESS: Final = 5
 """Requests go first."""
 PAUSE_SECONDS: Final = 5.0

@@ -5,12 +5,17 @@ import contextlib
 import socket
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 import uvloop
 
+from fhir_server import beside
 from fhir_server.config import Settings
 from fhir_server.store.embedded import EmbeddedMongod
+from fhir_server.store.tasks import end
+from fhir_server.store.valkey import EmbeddedValkey
 from fhir_server.web import logs
 from fhir_server.web.handover import stop_on_signals
 from fhir_server.workers import Workers, WorkersFailedError
@@ -24,19 +29,28 @@ GetReady = Callable[[], Coroutine[None, None, None]]
 Prepare = Callable[[Settings], Awaitable[None]]
 
 
-def run(settings: Settings, listener: socket.socket, mongod: EmbeddedMongod | None, prepare: Prepare | None) -> bool:
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """The servers that were launched for this one, not ready yet."""
+
+    mongod: EmbeddedMongod | None = None
+    valkey: EmbeddedValkey | None = None
+
+
+def run(settings: Settings, listener: socket.socket, embedded: Embedded, prepare: Prepare | None) -> bool:
     """Serve on `listener` until SIGTERM or SIGINT; `prepare` is awaited first. False when the workers can not serve."""
     logs.configure(settings)
     try:
-        uvloop.run(serve(settings, listener, mongod, prepare))
+        uvloop.run(serve(settings, listener, embedded, prepare))
     except WorkersFailedError as error:
         logs.get_logger().error(str(error))
         return False
     return True
 
 
-async def serve(settings: Settings, listener: socket.socket, mongod: EmbeddedMongod | None, prepare: Prepare | None) -> None:
+async def serve(settings: Settings, listener: socket.socket, embedded: Embedded, prepare: Prepare | None) -> None:
     """Serve until a signal comes."""
+    began = datetime.now(UTC)
     stop = stop_on_signals()
     if not settings.allow_unauthenticated and not settings.asks_for_tokens:
         logs.get_logger().info(
@@ -46,19 +60,20 @@ async def serve(settings: Settings, listener: socket.socket, mongod: EmbeddedMon
     prepared = asyncio.Event()
 
     async def get_ready() -> None:
-        if mongod is not None:
-            await asyncio.to_thread(mongod.wait)
-            tasks.append(asyncio.create_task(_watch(mongod)))
+        if embedded.mongod is not None:
+            await asyncio.to_thread(embedded.mongod.wait)
+            tasks.append(asyncio.create_task(_watch(embedded.mongod)))
+        if embedded.valkey is not None:
+            tasks.append(asyncio.create_task(beside.watch(embedded.valkey)))
         if prepare is not None:
             await prepare(settings)
         prepared.set()
-        tasks.append(asyncio.create_task(_announce(settings)))
+        tasks.append(asyncio.create_task(_go_on(settings, began)))
 
     try:
         await (_serve_alone if settings.workers == 1 else _serve_by_workers)(settings, listener, stop, prepared, get_ready)
     finally:
-        for task in tasks:
-            task.cancel()
+        await end(*tasks)
 
 
 async def _serve_alone(
@@ -120,6 +135,13 @@ async def _watch(mongod: EmbeddedMongod) -> None:
         if now - rotated > ROTATE_SECONDS:
             rotated = now
             mongod.rotate_log()
+
+
+async def _go_on(settings: Settings, began: datetime) -> None:
+    """Announce that the server answers. What happens is told from then on, so that it does not delay the start."""
+    await _announce(settings)
+    if settings.events:
+        await beside.publish(settings, began)
 
 
 async def _announce(settings: Settings) -> None:
