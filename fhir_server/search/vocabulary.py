@@ -35,6 +35,8 @@ BEGINNING: Final = 7
 """So many letters of a word are taken for what is left of it when some are left out."""
 MOST_WORDS: Final = 500
 """More words than these are not looked up one by one."""
+FEW: Final = 1000
+"""Not more resources than these are listed by their keys."""
 OLD_INDEX: Final = "t_1_s.name:ends_1"
 """What a collection has while some of its resources may have words that are not in the vocabulary."""
 
@@ -83,18 +85,22 @@ async def containing(access: Access, parameter: SearchParameter, values: Sequenc
     texts = string.folded_values(values, parameter)
     if not await access.repo.database.lacks(parameter.resource_type, OLD_INDEX):
         return any_of(string.containing(parameter.field, text) for text in texts)
-    return any_of([await _containing(access, parameter.field, text) for text in texts])
+    return any_of([await _containing(access, parameter, text) for text in texts])
 
 
-async def _containing(access: Access, field: str, text: str) -> Filter:
+async def _containing(access: Access, parameter: SearchParameter, text: str) -> Filter:
     words = await _words_around(access, text)
     if words is None:
-        return string.containing(field, text)
+        return string.containing(parameter.field, text)
     if not words:
         return NOTHING
-    having = string.having_words(field, words)
+    having = string.having_words(parameter.field, words)
     # A word that holds all of a short text proves the match.
-    return having if " " not in text and len(text) <= LONGEST_END else all_of([having, string.containing(field, text)])
+    proven = " " not in text and len(text) <= LONGEST_END
+    found = having if proven else all_of([having, string.containing(parameter.field, text)])
+    # MongoDB plans rare and common words alike, by what it learned of the last ones: few are therefore listed.
+    few = await access.read(parameter.resource_type, having, {"_id": 1}, limit=FEW + 1)
+    return found if len(few) > FEW else all_of([{"_id": {"$in": [document["_id"] for document in few]}}, found])
 
 
 async def _words_around(access: Access, text: str) -> list[str] | None:

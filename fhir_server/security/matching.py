@@ -12,6 +12,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, Final
 
+from bson.regex import Regex
+
 Filter = Mapping[str, Any]
 _NUMBERS = (int, float, Decimal)
 
@@ -94,7 +96,11 @@ def _special(values: list[Any], name: str, condition: Mapping[str, Any]) -> bool
         return True
     if name == "$not":
         return not _field(values, condition["$not"])
-    pattern = _pattern(condition["$regex"], condition.get("$options", ""))
+    return _matches(values, condition["$regex"], condition.get("$options", ""))
+
+
+def _matches(values: list[Any], text: str, options: str) -> bool:
+    pattern = _pattern(text, options)
     return any(isinstance(value, str) and pattern.search(value) for value in values)
 
 
@@ -136,7 +142,7 @@ def _exists(values: list[Any], wanted: Any) -> bool:
 
 
 def _among(values: list[Any], wanted: Any) -> bool:
-    return any(_equal(values, one) for one in wanted)
+    return any(_matches(values, one.pattern, "") if isinstance(one, Regex) else _equal(values, one) for one in wanted)
 
 
 def _elements(values: list[Any], condition: Any) -> bool:

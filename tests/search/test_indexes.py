@@ -10,6 +10,7 @@ from fhir_server.search.index import entries, index_models
 from fhir_server.search.indexes import custom_index_models
 from fhir_server.search.registry import BUILTIN
 from fhir_server.search.types import parameter_filter, sort_field
+from fhir_server.search.types.string import having_words
 
 
 def test_no_type_has_more_indexes_than_mongodb_allows() -> None:
@@ -99,6 +100,24 @@ async def test_searches_use_the_index_of_their_parameter(
     matches = await collection.count_documents(condition)
     assert matches > 0
     assert explained["executionStats"]["totalDocsExamined"] <= matches + 40
+
+
+async def test_the_words_of_names_are_found_among_the_keys_alone(database: AsyncDatabase[dict[str, Any]], tenant: str) -> None:
+    """No document is read, whatever follows a word or stands before it."""
+    collection = database["indexes_Patient"]
+    await collection.create_indexes(index_models("Patient"))
+    names = ["Holm", "HOLM", "Holm Berg", "Berg Holm", "Holmes", *(f"Ek{number}" for number in range(80))]
+    await collection.insert_many(
+        [
+            {"_id": f"{tenant}/{number}", "t": tenant, "s": entries({"resourceType": "Patient", "name": [{"family": name}]})}
+            for number, name in enumerate(names)
+        ]
+    )
+
+    explained = await collection.find({"t": tenant, **having_words("s.name", ["holm"])}, {"_id": 1}).explain()
+
+    assert explained["executionStats"]["nReturned"] == 4
+    assert explained["executionStats"]["totalDocsExamined"] == 0
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from bson.regex import Regex
+
 from fhir_server.fhir.folding import fold
 from fhir_server.fhir.outcome import unprocessable
 from fhir_server.search.parameter import SearchParameter
@@ -144,7 +146,7 @@ def filter(field: str, modifier: str, values: Iterable[str], parameter: SearchPa
         raise unsupported_modifier(parameter, modifier, MODIFIERS)
     folded = folded_values(values, parameter)
     if modifier in (EQUALS, ENDS):
-        return {field: {"$in": [re.compile(_WHOLE[modifier].format(re.escape(text))) for text in folded]}}
+        return {field: {"$in": [_pattern(_WHOLE[modifier].format(re.escape(text))) for text in folded]}}
     if modifier == "contains":
         return any_of(containing(field, text) for text in folded)
     return any_of({**begins(field, text, parameter), **_spanning(parameter, text)} for text in folded)
@@ -186,5 +188,10 @@ def having_words(field: str, words: Iterable[str]) -> Filter:
     ways: list[Any] = []
     for word in words:
         start = re.escape(word)
-        ways += [word, _WORD + word, re.compile(f"^{start}{_MARK}"), re.compile(f"^{start} ")]
+        ways += [word, _WORD + word, _pattern(f"^{start}{_MARK}"), _pattern(f"^{start} ")]
     return {field: {"$in": ways}}
+
+
+def _pattern(text: str) -> "Regex[str]":
+    """Return a pattern without flags: Python's own have one, for Unicode, with which MongoDB reads the whole index."""
+    return Regex(text, 0)
