@@ -13,7 +13,7 @@ import phonenumbers
 from rapidfuzz.distance import DamerauLevenshtein, JaroWinkler
 
 from fhir_server.matching.keys import any_order
-from fhir_server.matching.names import are_nicknames, sounds
+from fhir_server.matching.names import are_nicknames, namesakes, sounds
 from fhir_server.matching.record import Address, Name
 
 Level = str
@@ -41,6 +41,7 @@ LEVELS: Final = {
 
 _ALIKE: Final = 0.88
 _SHORTEST_ALIKE: Final = 3
+_SHORTEST_SLIP: Final = 4
 _PHONE_END: Final = 8
 _REMEMBERED: Final = 1 << 16
 _DAY, _MONTH, _YEAR = 8, 6, 4
@@ -67,7 +68,17 @@ def first_names(one: str, other: str) -> Level:
         return INITIAL if one[0] == other[0] else DIFFERENT
     if alike(one, other):
         return SIMILAR
-    return DIFFERENT if sounds(one).isdisjoint(sounds(other)) else SOUNDS
+    if not sounds(one).isdisjoint(sounds(other)) or _is_misspelt_nickname(one, other) or _is_misspelt_nickname(other, one):
+        return SOUNDS
+    return DIFFERENT
+
+
+def _is_misspelt_nickname(name: str, other: str) -> bool:
+    """Tell whether the other is, but for a slip of the finger, a name that stands for the first."""
+    if len(other) < _SHORTEST_SLIP:
+        return False
+    distance = DamerauLevenshtein.distance
+    return any(len(one) >= _SHORTEST_SLIP and distance(one, other, score_cutoff=1) <= 1 for one in namesakes(name))
 
 
 @lru_cache(_REMEMBERED)
@@ -125,7 +136,7 @@ def crossed(one: Name, other: Name) -> Level | None:
     if not (one.given and other.given and one.family and other.family):
         return None
     levels = first_names(one.given[0], other.family), first_names(other.given[0], one.family)
-    if EXACT in levels and not {DIFFERENT, SOUNDS, INITIAL} & set(levels):
+    if not {DIFFERENT, SOUNDS, INITIAL, MIDDLE} & set(levels):
         return SWAPPED
     return CROSSED if EXACT in levels else None
 
