@@ -13,6 +13,7 @@ from fhir_server.config import Settings
 from fhir_server.exchange import Call, Context, OperationEntry, Reply, Resource
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.search.registry import BUILTIN, Registry, SearchParameter
+from fhir_server.security.authorization import discovery
 
 DATE = "2026-11-24"
 """When the shape of the statement last changed."""
@@ -49,13 +50,20 @@ def _rest(settings: Settings, operations: tuple[OperationEntry, ...], registry: 
     pointing = _pointing(registry)
     return {
         "mode": "server",
-        "security": {"cors": bool(settings.cors_origins)},
+        "security": _security(settings),
         "resource": [
             _resource(settings, operations, registry, type_, sorted(pointing[type_])) for type_ in sorted(RESOURCE_TYPES)
         ],
         "interaction": [{"code": code} for code in ("transaction", "batch", "search-system", "history-system")],
         "searchParam": [_parameter(found) for _, found in sorted(_shared(registry).items())],
     }
+
+
+def _security(settings: Settings) -> dict[str, Any]:
+    if settings.auth != "builtin":
+        return {"cors": bool(settings.cors_origins)}
+    # The pages of registered apps may call this server.
+    return {"cors": True, **discovery.security(settings)}
 
 
 def _resource(

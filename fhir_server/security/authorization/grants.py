@@ -246,6 +246,12 @@ class Grants:
             return None
         return RefreshToken(grant, found["_id"])
 
+    async def client_of(self, token: str) -> str:
+        """Return the id of the client that a refresh token, used or not, was given to; empty for one that is not known."""
+        found = await self._refresh_tokens.find_one({"_id": digest(token)})
+        grant = await self.get(found["grant"]) if found else None
+        return grant.client if grant else ""
+
     async def of_refresh_token(self, token: str) -> Grant | None:
         """Return the grant of an unused refresh token, if it still holds."""
         found = await self._refresh_tokens.find_one({"_id": digest(token), "used": None})

@@ -10,7 +10,7 @@ from authlib.oauth2.rfc6749.grants import ClientCredentialsGrant
 from authlib.oauth2.rfc6749.grants import RefreshTokenGrant as AuthlibRefreshTokenGrant
 
 from fhir_server.security.authorization.bridge import wait
-from fhir_server.security.authorization.clients import ANY_TENANT
+from fhir_server.security.authorization.clients import ANY_TENANT, Client
 from fhir_server.security.authorization.code import METHODS
 from fhir_server.security.authorization.grantable import allowed
 from fhir_server.security.authorization.grants import RefreshToken
@@ -27,6 +27,20 @@ class RefreshGrant(AuthlibRefreshTokenGrant):
     TOKEN_ENDPOINT_AUTH_METHODS = METHODS
     INCLUDE_NEW_REFRESH_TOKEN = True
     server: "Server"
+
+    def authenticate_token_endpoint_client(self) -> Client:
+        """Return the client; a public one that does not name itself is found by its refresh token, as SMART JS needs it."""
+        form = self.request.form
+        named = "client_id" in form or "client_assertion" in form or "Authorization" in self.request.headers
+        if named or "refresh_token" not in form:
+            found: Client = super().authenticate_token_endpoint_client()
+            return found
+        client_id = wait(self.server.service.grants.client_of, form["refresh_token"])
+        client = self.server.query_client(client_id) if client_id else None
+        if client is None or client.confidential:
+            raise InvalidGrantError("The refresh token is not known, or its client has to authenticate.")
+        self.request.auth_method = "none"
+        return client
 
     def authenticate_refresh_token(self, refresh_token: str) -> RefreshToken | None:
         """Return a refresh token of the client; one that was used before ends what was granted."""

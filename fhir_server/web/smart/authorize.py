@@ -85,7 +85,8 @@ class Authorize:
         for name, error in _UNSUPPORTED.items():
             if name in params:
                 raise OAuth2Error(f"The parameter {name} is not supported.", error=error, **to_app)
-        scopes = tuple(grant.request.scope.split())
+        # Without an EHR there is nothing that `launch` could bring.
+        scopes = tuple(scope for scope in grant.request.scope.split() if scope != "launch" or "launch" in params)
         if not scopes:
             raise InvalidScopeError("None of the scopes is known and allowed for this app.", **to_app)
         if opens_data(scopes) and not self._service.place.is_base(params.get("aud", "")):
@@ -99,8 +100,8 @@ class Authorize:
         fields: dict[str, Any] = {"login_since": self._login_since(params)}
         value = params.get("launch", "")
         launch = await self._service.launches.get(value, client.id) if value else None
-        if (value and launch is None) or ("launch" in scopes and not value):
-            text = "The parameter launch is missing, was used already, is too old, or is for another app."
+        if value and launch is None:
+            text = "The launch was used already, is too old, or is for another app."
             raise InvalidRequestError(text, redirect_uri=params["redirect_uri"])
         if launch is not None:
             fields |= {"launch": value, **_launched(launch)}

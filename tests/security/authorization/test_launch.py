@@ -136,9 +136,10 @@ async def test_a_patient_can_not_be_led_into_the_record_of_another(browser: Brow
     assert (await browser.log_in(world.patient_user)).status_code == 403
 
 
-async def test_the_scope_launch_needs_a_launch_value(browser: Browser, world: World):
-    answer = sent_to_app(await browser.authorize(request_params(world.public, "launch patient/*.rs")))
-    assert answer["error"] == "invalid_request"
+async def test_without_a_launch_value_the_scope_launch_is_not_given(browser: Browser, world: World):
+    tokens = await tokens_for(browser, world.public, world.clinician, "launch patient/*.rs", world.patient)
+    assert tokens["scope"] == "patient/*.rs"
+    assert sent_to_app(await browser.authorize(request_params(world.public, "launch")))["error"] == "invalid_scope"
 
 
 async def test_only_an_ehr_makes_launch_values(web: httpx.AsyncClient, world: World):
