@@ -26,8 +26,8 @@ def settings_with(**given: Any) -> Settings:
         return Settings(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
         for problem in error.errors(include_url=False, include_input=False):
-            name = "_".join(str(part) for part in problem["loc"]).upper()
-            console.print(f"[red]FHIR_{name}[/]: {problem['msg']}. docs/settings.md describes it.")
+            name = "_".join(str(part) for part in ("FHIR", *problem["loc"])).upper() if problem["loc"] else "Settings"
+            console.print(f"[red]{name}[/]: {problem['msg']}. docs/settings.md describes it.")
         raise typer.Exit(REFUSED) from None
 
 

@@ -16,6 +16,7 @@ from bson.regex import Regex
 
 Filter = Mapping[str, Any]
 _NUMBERS = (int, float, Decimal)
+_MISSING: Final = object()
 
 
 class UnsupportedFilterError(Exception):
@@ -67,18 +68,20 @@ def fields(filter_: Any) -> Iterator[str]:
 
 
 def _values(node: Any, path: list[str]) -> list[Any]:
-    """Return what stands at a path, of arrays both themselves and their members; [] where there is nothing."""
+    """Return what stands at a path: of arrays both themselves and their members, MISSING where an object lacks a member."""
     if not path:
         return [node, *node] if isinstance(node, list) else [node]
+    if isinstance(node, Mapping):
+        return _values(node[path[0]], path[1:]) if path[0] in node else [_MISSING]
+    if not isinstance(node, list):
+        return [_MISSING]
     found: list[Any] = []
-    if isinstance(node, list):
-        if path[0].isdigit() and int(path[0]) < len(node):
-            found += _values(node[int(path[0])], path[1:])
-        for item in node:
-            if isinstance(item, Mapping):
-                found += _values(item, path)
-    elif isinstance(node, Mapping) and path[0] in node:
-        found += _values(node[path[0]], path[1:])
+    for item in node:
+        if isinstance(item, Mapping):
+            found += _values(item, path)
+    place = int(path[0]) if path[0].isdigit() else len(node)
+    if place < len(node) and (len(path) == 1 or isinstance(node[place], Mapping | list)):
+        found += _values(node[place], path[1:])
     return found
 
 
@@ -112,7 +115,7 @@ def _pattern(text: str, options: str) -> "re.Pattern[str]":
 
 def _equal(values: list[Any], wanted: Any) -> bool:
     if wanted is None:
-        return not values or any(value is None for value in values)
+        return any(value is None or value is _MISSING for value in values)
     return any((type(value) is type(wanted) and value == wanted) or _same_number(value, wanted) for value in values)
 
 
@@ -126,6 +129,8 @@ def _is_number(value: Any) -> bool:
 
 def _ordered(test: Callable[[Any, Any], bool]) -> Callable[[list[Any], Any], bool]:
     def compare(values: list[Any], bound: Any) -> bool:
+        if bound is None:
+            return test(0, 0) and _equal(values, None)
         return any(_comparable(value, bound) and test(value, bound) for value in values)
 
     return compare
@@ -134,11 +139,11 @@ def _ordered(test: Callable[[Any, Any], bool]) -> Callable[[list[Any], Any], boo
 def _comparable(left: Any, right: Any) -> bool:
     if _is_number(left):
         return _is_number(right)
-    return (isinstance(left, str) and isinstance(right, str)) or (isinstance(left, datetime) and isinstance(right, datetime))
+    return any(isinstance(left, kind) and isinstance(right, kind) for kind in (str, datetime, bool))
 
 
 def _exists(values: list[Any], wanted: Any) -> bool:
-    return bool(values) == bool(wanted)
+    return any(value is not _MISSING for value in values) == bool(wanted)
 
 
 def _among(values: list[Any], wanted: Any) -> bool:

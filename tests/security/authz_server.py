@@ -41,14 +41,17 @@ class StaticIssuer:
 
     @property
     def url(self) -> str:
+        """The claim `iss`."""
         return ISSUER
 
     async def keys(self, *, fresh: bool = False) -> Sequence[Mapping[str, Any]]:
+        """Return the keys, and count how often they were asked for."""
         del fresh
         self.asked += 1
         return self.published
 
     async def accepts(self, claims: Mapping[str, Any]) -> bool:
+        """Tell whether the token has not been revoked."""
         return claims.get("jti") not in self.revoked
 
 
@@ -72,6 +75,7 @@ class AuthServer:
         self.app = FhirApp(self.contexts, Authentication(self.contexts, tokens, self.tenants))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
         await self.app(scope, receive, send)
 
     def client(self, claims: Mapping[str, Any] | None = None, *, bearer: str = "", **headers: str) -> httpx.AsyncClient:
@@ -84,7 +88,9 @@ class AuthServer:
         return httpx.AsyncClient(transport=transport, base_url="http://test/fhir/", headers=headers)
 
 
-async def ask(app: Any, method: str, target: str, headers: Mapping[str, str], body: bytes = b"") -> tuple[int, dict[str, str], bytes]:
+async def ask(
+    app: Any, method: str, target: str, headers: Mapping[str, str], body: bytes = b""
+) -> tuple[int, dict[str, str], bytes]:
     """Send a request to an application, without a client in between that would cost more than the answer."""
     path, _, query = target.partition("?")
     raw = [(b"host", b"test"), *((name.lower().encode(), value.encode()) for name, value in headers.items())]

@@ -166,6 +166,7 @@ ACTORS = (
             of_types("crus", *FRONT_DESK, unlabelled="RV"),
             of_types("rs", "Organization", "Location", "Practitioner", unlabelled="RV"),
         ),
+        even=False,
     ),
     Actor(
         "a clinician with an app for one code",
@@ -173,7 +174,9 @@ ACTORS = (
         both(
             either(
                 lambda type_, letter, one: (
-                    type_ == "Observation" and letter in "rs" and one.get("code", {}).get("coding", [{}])[0].get("code") == "718-7"
+                    type_ == "Observation"
+                    and letter in "rs"
+                    and one.get("code", {}).get("coding", [{}])[0].get("code") == "718-7"
                 ),
                 of_types("s", "Practitioner"),
             ),
@@ -282,11 +285,14 @@ _CONTENT: Mapping[str, Callable[[random.Random, Resource], Resource]] = {
         "subject": patient,
         "recipient": [{"reference": f"Patient/{rng.choice(PATIENTS)}"}],
     },
-    "Appointment": lambda rng, patient: {
+    "Appointment": lambda _, patient: {
         "status": "booked",
-        "participant": [{"actor": patient, "status": "accepted"}, {"actor": {"reference": "Practitioner/d1"}, "status": "accepted"}],
+        "participant": [
+            {"actor": patient, "status": "accepted"},
+            {"actor": {"reference": "Practitioner/d1"}, "status": "accepted"},
+        ],
     },
-    "Group": lambda rng, patient: {"type": "person", "actual": True, "member": [{"entity": patient}]},
+    "Group": lambda _, patient: {"type": "person", "actual": True, "member": [{"entity": patient}]},
     "Provenance": lambda rng, patient: {
         "target": [patient, {"reference": f"Observation/o{rng.randint(1, 9)}"}],
         "recorded": "2024-01-01T00:00:00Z",
@@ -295,7 +301,10 @@ _CONTENT: Mapping[str, Callable[[random.Random, Resource], Resource]] = {
     "Consent": _consent,
     "Practitioner": lambda rng, _: {"name": [{"family": rng.choice(["House", "Grey"])}]},
     "Organization": lambda rng, _: {"name": rng.choice(["North", "South"])},
-    "Location": lambda rng, _: {"name": rng.choice(["Room 1", "Room 2"]), "managingOrganization": {"reference": "Organization/g1"}},
+    "Location": lambda rng, _: {
+        "name": rng.choice(["Room 1", "Room 2"]),
+        "managingOrganization": {"reference": "Organization/g1"},
+    },
 }
 IDS: Mapping[str, tuple[str, ...]] = {
     "Patient": ("p1", "p2", "p3", "p4"),
