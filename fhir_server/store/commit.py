@@ -19,7 +19,7 @@ from fhir_server.store.companions import Indexed
 from fhir_server.store.database import GUARDS, HISTORY, Database, Document
 from fhir_server.store.failures import failure
 from fhir_server.store.jobs import Item, Job, job
-from fhir_server.store.supersede import Result, replacement, supersede
+from fhir_server.store.supersede import Result, removals, supersede
 from fhir_server.store.transactions import TRANSIENT, in_transaction
 from fhir_server.store.writes import Unit, VersionConflictError
 
@@ -101,9 +101,12 @@ class Committer:
                 if item.superseded is not None
             ]
             await self._database.collection(type_ + HISTORY).bulk_write(copies, session=session)
-            result = await current.bulk_write([replacement(item) for item in replaced], session=session)
-            if result.matched_count != len(replaced):
+            # Within a transaction MongoDB 6.0 takes 6 ms to change one indexed field of a document with 40 indexes, against
+            # 0.6 ms to delete the document and insert it anew (docs/decisions/0026-merges.md).
+            result = await current.bulk_write(removals(replaced), session=session)
+            if result.deleted_count != len(replaced):
                 raise VersionConflictError(type_, replaced[0].write.version.id)
+            await current.insert_many([item.current for item in replaced], session=session)
 
     async def _create(self, jobs: list[Job]) -> list[Result]:
         results: list[Result] = [None] * len(jobs)

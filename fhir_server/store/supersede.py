@@ -8,10 +8,10 @@ between leaves a copy of a version that is still current, with equal content; re
 next update finds the copy in its place.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pymongo import ReplaceOne, UpdateOne
+from pymongo import DeleteMany, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from fhir_server.store.database import HISTORY, Database, Document
@@ -101,3 +101,12 @@ def replacement(item: Item) -> "ReplaceOne[Any]":
     """Return what replaces a current version, unless somebody else was faster."""
     number = item.write.previous.number if item.write.previous else 0
     return ReplaceOne({"_id": current_key(item.tenant, item.write.version.id), "v": number}, item.current)
+
+
+def removals(items: Iterable[Item]) -> list[DeleteMany]:
+    """Return what takes current versions away, but for those that somebody else was faster to write."""
+    keys: dict[int, list[str]] = {}
+    for item in items:
+        number = item.write.previous.number if item.write.previous else 0
+        keys.setdefault(number, []).append(current_key(item.tenant, item.write.version.id))
+    return [DeleteMany({"_id": {"$in": found}, "v": number}) for number, found in keys.items()]
