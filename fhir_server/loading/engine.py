@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from fhir_server.config import Settings
 from fhir_server.contexts import Contexts
 from fhir_server.engine import handle
-from fhir_server.exchange import Call, Prefer, Reply
+from fhir_server.exchange import Call, Context, Prefer, Reply
 from fhir_server.extension import load
 from fhir_server.loading.run import Bundle
 from fhir_server.search.index import index_models
@@ -19,6 +19,10 @@ class EngineTarget:
 
     def __init__(self, contexts: Contexts) -> None:
         self._contexts = contexts
+
+    async def context(self, tenant: str) -> Context:
+        """Return the context of what is done for a tenant without being asked by anybody."""
+        return await self._contexts.of_tenant(tenant)
 
     async def handle(self, call: Call) -> Reply:
         """Answer a Call, or raise a FhirError."""

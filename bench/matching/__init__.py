@@ -1,0 +1,1 @@
+"""Quality of matching: see docs/matching.md."""
