@@ -266,11 +266,6 @@ class Settings(BaseSettings):
         "http://hl7.org/fhir/sid/us-ssn",
         description="Comma-separated systems of identifiers that are encrypted in the database and shown to few. Run `fhir-server keys apply` after a change.",
     )
-    protected_scope: str = Field(
-        "protected-identifiers.read",
-        min_length=1,
-        description="Scope that a token needs to see such identifiers whole; others see the last four characters.",
-    )
     master_key: str = Field(
         "",
         repr=False,

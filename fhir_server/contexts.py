@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+from fhir_server.blobs import Blobs
 from fhir_server.config import Settings
 from fhir_server.engine import handle, operation_entries
 from fhir_server.exchange import Context, Principal
@@ -21,12 +22,15 @@ class Contexts:
         self.database = database
         self.settings = settings
         self.extensions = extensions or Extensions()
+        self.blobs = Blobs(database.mongodb, settings, database.secret)
         self._committer = Committer(database)
         self._registries = Registries(database)
         self._operations = operation_entries(self.extensions.operations.values())
 
     async def of(self, tenant: str, base_url: str, *, request_id: str = "", principal: Principal | None = None) -> Context:
         """Return the context of one request."""
+        if not self.database.keyring.is_ready(tenant):
+            await self.database.keyring.ready(tenant)
         return Context(
             repo=Repository(self.database, self._committer, tenant),
             settings=self.settings,
@@ -37,6 +41,7 @@ class Contexts:
             operations=self._operations,
             added_operations=self.extensions.operations,
             principal=principal or Principal(),
+            blobs=self.blobs,
             request_id=request_id,
         )
 

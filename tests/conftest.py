@@ -26,6 +26,7 @@ from fhir_server.store.valkey import EmbeddedValkey
 _URI = "FHIR_TEST_MONGODB_URI"
 _REDIS = "FHIR_TEST_REDIS_URL"
 _DATABASE = "fhir_test"
+MASTER_KEY = "dGhlIG1hc3RlciBrZXkgb2YgdGVzdHMsIDMyIGJ5dGU="
 _OWNED = pytest.StashKey[tuple[EmbeddedMongod, Path]]()
 _OWNED_VALKEY = pytest.StashKey[tuple[EmbeddedValkey, Path]]()
 
@@ -107,6 +108,7 @@ def default_settings(tenant: str, mongodb_uri: str) -> Settings:
     """Return settings as they are by default; neither `.env` nor the environment is read."""
     values = {name: field.get_default(call_default_factory=True) for name, field in Settings.model_fields.items()}
     values |= {"default_tenant": tenant, "mongodb_uri": mongodb_uri, "mongodb_database": _DATABASE}
+    values["master_key"] = MASTER_KEY
     values["count_timeout_ms"] = 2000  # A busy machine must not cost a test its total.
     return Settings(_env_file=None, **values)
 

@@ -6,6 +6,7 @@ from fhir_server.fhir.patch import fhirpath_patch, json_patch
 from fhir_server.interactions.conditional import change_conditionally
 from fhir_server.interactions.reading import check_if_match, living
 from fhir_server.interactions.writing import check_valid, commit, planned, until_won, written
+from fhir_server.security import identifiers
 from fhir_server.security.views import shown
 from fhir_server.store.versions import Version
 from fhir_server.store.writes import Write
@@ -32,7 +33,7 @@ async def plan_patch(ctx: Context, call: Call, current: Version) -> Write:
     check_if_match(ctx, call, current)
     if current.resource is None:
         raise AssertionError
-    before = current.resource if ctx.access is None else shown(ctx.access, current.resource)
+    before = current.resource if ctx.access is None else identifiers.shown(ctx, shown(ctx.access, current.resource))
     resource = patched(before, call.resource, ctx.settings.max_depth)
     if resource.get("resourceType") != call.type or resource.get("id") != call.id:
         raise unprocessable("A patch may change neither `resourceType` nor `id`.", f"{call.type}.id")

@@ -6,8 +6,9 @@ https://hl7.org/fhir/R4/http.html#ops
 import os
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 from fhir_server.exchange import Call, Context, Draft, Reply, Resource
 from fhir_server.fhir.outcome import Issue, bad_request, conflict, invalid_resource
@@ -16,6 +17,7 @@ from fhir_server.interactions.following import follow
 from fhir_server.interactions.merged import followed
 from fhir_server.interactions.references import check_references
 from fhir_server.search.index import entries
+from fhir_server.security.identifiers import settled
 from fhir_server.security.views import retained
 from fhir_server.store.versions import Version
 from fhir_server.store.writes import Unit, VersionConflictError, Write, write
@@ -64,6 +66,7 @@ async def planned(ctx: Context, resource: Resource, *, id_: str, method: str, pr
     """Return the write of a valid resource that a client wants stored, with its hooks run and its index entries."""
     if ctx.access is not None:
         resource = retained(ctx.access, resource, previous.resource if previous else None)
+    resource = settled(ctx, resource, previous.resource if previous else None)
     resource, issues = await followed(ctx, resource, id_)
     found = await drafted(ctx, resource, id_=id_, method=method, previous=previous)
     return replace(found, issues=(*issues, *found.issues)) if issues else found
@@ -71,14 +74,24 @@ async def planned(ctx: Context, resource: Resource, *, id_: str, method: str, pr
 
 async def drafted(ctx: Context, resource: Resource, *, id_: str, method: str, previous: Version | None = None) -> Write:
     """Return the same, with references to merged patients as they are."""
-    behaviour = ctx.behaviours.get(resource["resourceType"])
     draft = None
-    if behaviour is not None:
-        draft = await behaviour.before_write(ctx, Draft(resource, method, previous))
-        resource = draft.resource
-    index = entries(resource, ctx.registry, ctx.base_url)
-    found = write(resource, index, id_=id_, now=ctx.now(), method=method, previous=previous)
+    for name in (resource["resourceType"], "*"):
+        behaviour = ctx.behaviours.get(name)
+        if behaviour is not None:
+            draft = await behaviour.before_write(ctx, draft or Draft(resource, method, previous, id=id_))
+            resource = draft.resource
+    found = indexed(ctx, resource, id_=id_, method=method, previous=previous)
     return replace(found, issues=draft.issues, claims=draft.claims) if draft is not None else found
+
+
+def indexed(ctx: Context, resource: Resource, *, id_: str, method: str, previous: Version | None = None) -> Write:
+    """Return the write of a resource as it is, with its index entries: no rule for clients is asked about it."""
+
+    def index(one: Resource) -> Mapping[str, Any]:
+        return entries(one, ctx.registry, ctx.base_url)
+
+    found = write(resource, index(resource), id_=id_, now=ctx.now(), method=method, previous=previous)
+    return replace(found, indexer=index)
 
 
 async def commit(ctx: Context, *writes: Write, guards: tuple[str, ...] = ()) -> tuple[Issue, ...]:

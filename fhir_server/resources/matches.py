@@ -66,7 +66,7 @@ class Sought:
 
 def sought(ctx: Context, patient: Resource) -> Sought:
     """Return what a valid Patient is looked for by."""
-    index = entries(patient, registry_of(ctx), ctx.base_url)
+    index = entries(ctx.repo.blind(patient), registry_of(ctx), ctx.base_url)
     record = record_of(patient, index.get("identifier", ()))
     return Sought(record, tuple(match_keys(record)))
 

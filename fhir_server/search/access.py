@@ -14,7 +14,7 @@ from fhir_server.fhir.outcome import FhirError, too_costly
 from fhir_server.search.covering import covered
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, Segment, all_of, is_positional, missing_flag
-from fhir_server.search.sought import contacts
+from fhir_server.search.sought import contacts, identifiers
 from fhir_server.search.types import parameter_filter
 from fhir_server.store.search import Search
 
@@ -41,6 +41,8 @@ class Access:
         """Return the filter of one parameter."""
         if "ContactPoint" in parameter.value_types and modifier in ("", "not"):
             values = contacts(parameter, values, self.settings.of(self.repo.tenant).phone_region)
+        elif modifier == "identifier" or "Identifier" in parameter.value_types:
+            values = identifiers(modifier, values, self.repo.database.keyring, self.repo.tenant)
         return covered(parameter, parameter_filter(parameter, modifier, values, base_url=self._base_url, now=self._now()))
 
     def remaining_ms(self) -> int:

@@ -9,6 +9,7 @@ from typing import Final
 
 from fhir_server.exchange import Call, Context, Operation, Reply
 from fhir_server.fhir.outcome import forbidden
+from fhir_server.security import identifiers
 from fhir_server.security.permissions import Permissions
 from fhir_server.security.repository import CHANGING, READING, GuardedRepository, refused
 from fhir_server.security.views import shown_reply
@@ -40,14 +41,14 @@ def entered(ctx: Context, call: Call, operation: Operation | None = None) -> tup
     check(access, call, operation)
     changes = call.interaction in _WRITES or (operation is not None and operation.affects_state)
     letters = CHANGING if changes else READING
-    if access.limits.hidden and call.encoded:
+    if call.encoded and (access.limits.hidden or access.identifiers != "full"):
         call = replace(call, encoded=False)  # What is hidden has to be taken out.
     return (ctx if repo.letters == letters else replace(ctx, repo=repo.showing(letters))), call
 
 
 def left(ctx: Context, reply: Reply) -> Reply:
     """Return the reply without what may not be shown."""
-    return reply if ctx.access is None else shown_reply(ctx.access, reply)
+    return reply if ctx.access is None else identifiers.shown_reply(ctx, shown_reply(ctx.access, reply))
 
 
 def check(access: Permissions, call: Call, operation: Operation | None = None) -> None:

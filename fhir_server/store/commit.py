@@ -43,8 +43,7 @@ class Committer:
             FhirError: 413 or 422, for a resource that MongoDB can not hold.
         """
         await self.prepare(unit)
-        wanted = job(tenant, unit)
-        await self._database.accompany(tenant, _indexed(unit))
+        wanted = await self._job(tenant, unit)
         if len(wanted.items) == 1 and not wanted.guards and not wanted.claims:
             await (self._creator if wanted.items[0].superseded is None else self._replacer)(wanted)
         elif wanted.items:
@@ -66,9 +65,16 @@ class Committer:
             VersionConflictError: the transaction has to be aborted.
             FhirError: 413 or 422, for a resource that MongoDB can not hold.
         """
-        wanted = job(tenant, unit)
-        await self._database.accompany(tenant, _indexed(unit))
-        await self._write([wanted], session)
+        await self._write([await self._job(tenant, unit)], session)
+
+    async def _job(self, tenant: str, unit: Unit) -> Job:
+        """Return the unit, encoded, after making what has to be there before it."""
+        keyring = self._database.keyring
+        if not keyring.is_ready(tenant):
+            await keyring.ready(tenant)
+        found = job(tenant, unit, keyring)
+        await self._database.accompany(tenant, _indexed(found))
+        return found
 
     async def _write(self, jobs: Sequence[Job], session: AsyncClientSession) -> None:
         """Write jobs within a transaction, in a few round trips per type."""
@@ -148,8 +154,8 @@ class Committer:
         await in_transaction(self._database, work)
 
 
-def _indexed(unit: Unit) -> list[Indexed]:
-    return [(item.version.type, item.index) for item in unit.writes if item.index is not None]
+def _indexed(found: Job) -> list[Indexed]:
+    return [(item.type, item.index) for item in found.items if item.index is not None]
 
 
 def by_type(items: Iterable[Item]) -> dict[str, list[Item]]:

@@ -17,10 +17,14 @@ from pymongo.write_concern import WriteConcern
 
 from fhir_server.config import Settings
 from fhir_server.fhir.definitions import RESOURCE_TYPES
+from fhir_server.fhir.protected import systems
 from fhir_server.store.batcher import Batcher
+from fhir_server.store.cipher import Ciphers, codec_options
 from fhir_server.store.client import Client
 from fhir_server.store.companions import Accompanist, Accompany, Companions, alone
 from fhir_server.store.documents import CODEC_OPTIONS
+from fhir_server.store.keys import KEYS, Keyring
+from fhir_server.store.master import key_service
 from fhir_server.store.search import Search
 from fhir_server.store.searches import Searches
 from fhir_server.store.stored import EncodedCache
@@ -75,8 +79,10 @@ class Database:
         companions: Companions | None = None,
     ) -> None:
         self.settings = settings
+        ciphers: Ciphers = {}
+        self.codec_options = codec_options(ciphers)
         self.mongodb = database.with_options(
-            codec_options=CODEC_OPTIONS,
+            codec_options=self.codec_options,
             read_concern=ReadConcern("majority"),
             write_concern=WriteConcern(w="majority", j=True, wtimeout=settings.mongodb_timeout_ms),
         )
@@ -87,11 +93,13 @@ class Database:
         self._readers: dict[str, Batcher[str, Document | None]] = {}
         self._secrets: dict[str, bytes] = {}
         client = database.client
-        self._searches = Searches(client.lanes, database.name, CODEC_OPTIONS) if isinstance(client, Client) else None
+        self._searches = Searches(client.lanes, database.name, self.codec_options) if isinstance(client, Client) else None
         self._gone: set[tuple[str, str]] = set()
         self._present: dict[tuple[str, str], float] = {}
         self.encoded = EncodedCache(settings.json_cache_mb * 2**20)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.keyring = Keyring(self.collection(KEYS), systems(settings.protected_identifiers), ciphers, key_service(settings))
+        """The keys of protected identifiers; `ready` before documents of a tenant are decoded."""
         self.accompany: Accompany = alone
         """Makes what has to be there before resources of a tenant are written, given with their index entries."""
         if companions is not None:

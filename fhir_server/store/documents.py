@@ -34,6 +34,6 @@ class LongDecoder(TypeDecoder):
         return int(value)
 
 
-CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(
-    type_registry=TypeRegistry([DecimalCodec(), LongDecoder()]), tz_aware=True, tzinfo=UTC
-)
+CODECS: tuple[TypeCodec | TypeDecoder, ...] = (DecimalCodec(), LongDecoder())
+CODEC_OPTIONS: CodecOptions[dict[str, Any]] = CodecOptions(type_registry=TypeRegistry(CODECS), tz_aware=True, tzinfo=UTC)
+"""What is encrypted stays so; `fhir_server.store.cipher` has the options that decrypt."""

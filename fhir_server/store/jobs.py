@@ -12,7 +12,9 @@ from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
 from fhir_server.fhir.outcome import duplicate, too_large, unprocessable
+from fhir_server.store.cipher import guard_key, sealed
 from fhir_server.store.documents import CODEC_OPTIONS
+from fhir_server.store.keys import Keyring
 from fhir_server.store.versions import document, history_document
 from fhir_server.store.writes import Claim, Unit, Write, claim_key
 
@@ -32,6 +34,8 @@ class Item:
     """What the current collection will hold."""
     superseded: RawBSONDocument | None
     """What the history collection will hold; None for what has never existed before."""
+    index: Mapping[str, Any] | None = None
+    """The search entries; None for a deletion."""
 
     @property
     def type(self) -> str:
@@ -49,26 +53,36 @@ class Job:
     claims: tuple[Claim, ...] = ()
 
 
-def job(tenant: str, unit: Unit) -> Job:
+def job(tenant: str, unit: Unit, keyring: Keyring) -> Job:
     """Return the unit, encoded.
 
     Raises:
-        FhirError: 413 or 422, for a resource that MongoDB can not hold; 409 where two of the resources claim the same key.
+        FhirError: 413 or 422, for a resource that MongoDB can not hold; 409 where two of the resources claim the same key;
+            503 where there is no key for the protected identifiers of one.
     """
     claims = tuple(
         Claim(claim_key(tenant, key), write.version.type, write.version.id) for write in unit.writes for key in write.claims
     )
     if len({claim.key for claim in claims}) < len(claims):
         raise duplicate("Two resources of the request claim the same identifier, which only one can have.")
-    items = tuple(_item(tenant, write) for write in unit.writes)
-    return Job(items, tuple(f"{tenant}/{key}" for key in sorted(unit.guards)), claims)
+    items = tuple(_item(tenant, write, keyring) for write in unit.writes)
+    guards = sorted(guard_key(keyring, tenant, key) for key in unit.guards)
+    return Job(items, tuple(f"{tenant}/{key}" for key in guards), claims)
 
 
-def _item(tenant: str, write: Write) -> Item:
-    current = _encoded(document(tenant, write.version, write.index), LARGEST - RESERVED)
+def _item(tenant: str, write: Write, keyring: Keyring) -> Item:
+    found = document(tenant, write.version, write.index)
+    current = _encoded(found, LARGEST - RESERVED)
+    if keyring.systems.mentioned(bytes(current.raw)):
+        found = sealed(keyring, tenant, found, write.indexer)
+        current = _encoded(found, LARGEST - RESERVED)
     if write.previous is None:
-        return Item(tenant, write, current, None)
-    return Item(tenant, write, current, _encoded(history_document(tenant, write.previous, write.version.last_updated), LARGEST))
+        return Item(tenant, write, current, None, found.get("s"))
+    before = history_document(tenant, write.previous, write.version.last_updated)
+    superseded = _encoded(before, LARGEST)
+    if keyring.systems.mentioned(bytes(superseded.raw)):
+        superseded = _encoded(sealed(keyring, tenant, before, None), LARGEST)
+    return Item(tenant, write, current, superseded, found.get("s"))
 
 
 def _encoded(found: Mapping[str, Any], limit: int) -> RawBSONDocument:

@@ -9,7 +9,10 @@ from typing import TypeVar
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 
+from fhir_server.exchange import Resource
+from fhir_server.fhir.codec import encode
 from fhir_server.fhir.outcome import conflict
+from fhir_server.store.cipher import blind
 from fhir_server.store.commit import Committer
 from fhir_server.store.database import HISTORY, Database, Document
 from fhir_server.store.transactions import in_transaction
@@ -38,6 +41,11 @@ class Repository:
     def audience(self) -> str:
         """Whom page cursors are made for: who may see other resources can not use them."""
         return ""
+
+    def blind(self, resource: Resource) -> Resource:
+        """Return a resource as it is indexed: with tokens for protected identifiers; the same object without any."""
+        keyring = self.database.keyring
+        return blind(keyring, self.tenant, resource) if keyring.systems.mentioned(encode(resource)) else resource
 
     def collection(self, type_: str) -> AsyncCollection[Document]:
         """Return the collection of current versions."""

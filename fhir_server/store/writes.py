@@ -1,6 +1,6 @@
 """What a unit of work asks of the store, as data."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from random import getrandbits
@@ -36,6 +36,8 @@ class Write:
     """Warnings for the Reply."""
     claims: tuple[str, ...] = ()
     """Keys that the resource is to hold from now on, for ever (`fhir_server.store.claims`)."""
+    indexer: Callable[[Resource], Index] | None = None
+    """Gives the search entries of the resource with tokens for protected identifiers (`fhir_server.store.cipher`)."""
 
 
 @dataclass(frozen=True, slots=True)

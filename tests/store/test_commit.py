@@ -85,7 +85,7 @@ async def test_a_transaction_with_what_can_not_be_stored_writes_nothing(repo: Re
 
 async def test_the_largest_resource_can_be_updated_and_deleted(repo: Repository, tenant: str) -> None:
     """Its copy in history has a longer key, and must still fit."""
-    room = 16 * 1024 * 1024 - 1024 - len(job(tenant, Unit((creation("big", x=""),))).items[0].current.raw)
+    room = 16 * 1024 * 1024 - 1024 - len(job(tenant, Unit((creation("big", x=""),)), repo.database.keyring).items[0].current.raw)
     big = creation("big", x="x" * room)
     await repo.commit(Unit((big,)))
     await repo.commit(Unit((change(big.version),)))

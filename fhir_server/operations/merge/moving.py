@@ -12,15 +12,15 @@ from typing import Final
 from fhir_server.exchange import Context
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.fhir.repoint import Move, repointed
-from fhir_server.interactions.writing import new_id
+from fhir_server.interactions.writing import indexed, new_id
+from fhir_server.operations.merge.holding import transact
 from fhir_server.operations.merge.records import provenance, task
-from fhir_server.search.index import entries
 from fhir_server.search.referrers import Key, find_referrers
 from fhir_server.store.merges import LEASE, PART, Item, Merge, Merges
 from fhir_server.store.redirects import redirects_of
 from fhir_server.store.repository import Repository
 from fhir_server.store.versions import Version
-from fhir_server.store.writes import Unit, Write, write
+from fhir_server.store.writes import Unit, Write
 
 SWEEPS: Final = (timedelta(seconds=3), timedelta(seconds=20), timedelta(seconds=120))
 """When it is looked for late references: after the second that other processes may not know of the merge, after slow
@@ -49,13 +49,12 @@ async def moves(ctx: Context, keys: Iterable[Key], move: Move) -> list[Write]:
 
 def changed(ctx: Context, version: Version, resource: dict[str, object]) -> Write:
     """Return the write of a resource that the server itself changes: no rule for clients is asked about it."""
-    index = entries(resource, ctx.registry, ctx.base_url)
-    return write(resource, index, id_=version.id, now=ctx.now(), method="PUT", previous=version)
+    return indexed(ctx, resource, id_=version.id, method="PUT", previous=version)
 
 
 def created(ctx: Context, resource: dict[str, object], id_: str = "") -> Write:
     """Return the write of a new resource that the server itself makes."""
-    return write(resource, entries(resource, ctx.registry, ctx.base_url), id_=id_ or new_id(), now=ctx.now(), method="POST")
+    return indexed(ctx, resource, id_=id_ or new_id(), method="POST")
 
 
 def items(writes: Iterable[Write]) -> list[Item]:
@@ -67,7 +66,7 @@ async def sweep(ctx: Context, merge: Merge) -> Merge:
     """Move references until none is found that can be moved; return the merge with what that has added.
 
     Raises:
-        OvertakenError: the merge is no longer in its state.
+        OvertakenError: somebody else has got on with the merge, or has taken it back.
     """
     inner = whole(ctx)
     seen: set[Key] = set()
@@ -89,7 +88,7 @@ async def _batch(ctx: Context, merge: Merge, keys: Sequence[Key]) -> Merge:
         return await _moved(ctx.within(repo), merge, keys, move)
 
     try:
-        return await ctx.repo.transact(work)
+        return await transact(ctx.repo, keys, work)
     except FhirError as error:
         if error.status not in (413, 422):
             raise
@@ -97,9 +96,7 @@ async def _batch(ctx: Context, merge: Merge, keys: Sequence[Key]) -> Merge:
             half = len(keys) // 2
             return await _batch(ctx, await _batch(ctx, merge, keys[:half]), keys[half:])
         left = {"reference": "/".join(keys[0]), "path": "", "text": str(error)}
-        merge = replace(merge, left=[*merge.left, left])
-        await Merges(ctx.repo.database).save(merge, ctx.now() + LEASE, merge.state)
-        return merge
+        return await Merges(ctx.repo.database).save(replace(merge, left=[*merge.left, left]), ctx.now() + LEASE)
 
 
 async def _moved(ctx: Context, merge: Merge, keys: Sequence[Key], move: Move) -> Merge:
@@ -113,8 +110,7 @@ async def _moved(ctx: Context, merge: Merge, keys: Sequence[Key], move: Move) ->
     found = await merges.note(merge, items(writes), session)
     record = provenance(merge, [one.version.location for one in writes], ctx.now(), whole=False)
     await ctx.repo.commit(Unit((*writes, created(ctx, record), *await task_writes(ctx, found))))
-    await merges.save(found, ctx.now() + LEASE, merge.state, session)
-    return found
+    return await merges.save(found, ctx.now() + LEASE, session)
 
 
 async def task_writes(ctx: Context, merge: Merge, *, problem: str = "") -> list[Write]:
