@@ -4,7 +4,7 @@ Nothing here knows HTTP. A Bundle replays its entries as Calls, the command line
 their own, and the HTTP face only translates.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from fhir_server.fhir.outcome import Issue
 
 if TYPE_CHECKING:
+    from fhir_server.blobs.service import Blobs
     from fhir_server.config import Settings
     from fhir_server.search.registry import Registry
     from fhir_server.security.permissions import Permissions
@@ -101,6 +102,24 @@ class Call:
     encoded: bool = False
     """Whether whoever asks wants nothing but the JSON: a read may then answer with `Reply.encoded`, and entries of a
     search may hold `msgspec.Raw` for a resource."""
+    raw: bool = False
+    """Whether a read of a Binary is to be answered with its bytes (`Reply.body`)."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Of the Reply, where it has none of its own: what is known before the Call is handled."""
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """Bytes that are sent as they are, and read only as far as they are sent."""
+
+    content_type: str
+    size: int
+    tag: str
+    """The same for the same bytes."""
+    read: Callable[[int, int], AsyncIterator[bytes]]
+    """Yields the bytes from the first place up to the second."""
+    name: str = ""
+    """What to call a file that they are saved in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +139,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
     encoded: bytes | None = None
     """The JSON of the resource, instead of `resource`; only where the Call asked for it."""
-    body: bytes | None = None
-    """Bytes to send as they are, instead of a resource (Binary)."""
+    body: Body | None = None
+    """Bytes to send as they are, instead of a resource."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +157,8 @@ class Draft:
     """Warnings for the Reply."""
     claims: tuple[str, ...] = ()
     """Keys that this resource is to hold for ever; the write fails where another one holds them."""
+    id: str = ""
+    """The id under which it will be stored."""
 
     @property
     def creates(self) -> bool:
@@ -206,6 +227,7 @@ class Context:
     registry: "Registry | None" = None
     """The search parameters of the tenant; None stands for those of R4."""
     behaviours: Mapping[str, Behaviour] = field(default_factory=dict)
+    """By resource type; that of `*` is for all, after their own."""
     operations: tuple[OperationEntry, ...] = ()
     """What the CapabilityStatement says of the engine's operations."""
     added_operations: Mapping[tuple[str, str], Operation] = field(default_factory=dict)
@@ -213,6 +235,8 @@ class Context:
     principal: Principal = field(default_factory=Principal)
     access: "Permissions | None" = None
     """What the principal may do; None: everything, as for the server itself and where no authentication is configured."""
+    blobs: "Blobs | None" = None
+    """Where binary data is kept; None: in the resources."""
     request_id: str = ""
     now: Callable[[], datetime] = utc_now
 

@@ -2,6 +2,7 @@
 
 from fhir_server.exchange import Call, Context, Reply
 from fhir_server.fhir.outcome import gone, not_found
+from fhir_server.interactions.given_back import asks_for_data, with_data
 from fhir_server.interactions.reading import check_id, is_unchanged, living, subset
 from fhir_server.store.versions import StoredVersion, Version
 
@@ -11,10 +12,12 @@ LONGEST_NUMBER = 9
 async def read(ctx: Context, call: Call) -> Reply:
     """Answer the current version; 304 when the client has it, 410 when it is deleted, 404 when it never existed."""
     version = await living(ctx, call.type, call.id)
-    if call.encoded and isinstance(version, StoredVersion) and not (call.params or call.if_none_match or call.if_modified_since):
+    plain = call.encoded and call.type != "Binary" and not (call.params or call.if_none_match or call.if_modified_since)
+    if plain and isinstance(version, StoredVersion):
         json = version.json(ctx.repo.database.encoded)
         return Reply(200, version=str(version.number), last_modified=version.last_updated, encoded=json)
-    return answer(call, version)
+    reply = answer(call, version)
+    return await with_data(ctx, call, version, reply) if asks_for_data(call) else reply
 
 
 async def vread(ctx: Context, call: Call) -> Reply:
@@ -26,7 +29,8 @@ async def vread(ctx: Context, call: Call) -> Reply:
         raise not_found(call.type, call.id, call.version)
     if version.deleted:
         raise gone(call.type, call.id, call.version)
-    return answer(call, version)
+    reply = answer(call, version)
+    return await with_data(ctx, call, version, reply) if asks_for_data(call) else reply
 
 
 def answer(call: Call, version: Version) -> Reply:

@@ -3,10 +3,15 @@
 from collections.abc import Mapping
 
 from fhir_server.exchange import Behaviour
+from fhir_server.resources.attachments import AttachmentBehaviour
 from fhir_server.resources.patient import PatientBehaviour
 from fhir_server.resources.search_parameter import SearchParameterBehaviour
 
 __all__ = ["BEHAVIOURS"]
 
-BEHAVIOURS: Mapping[str, Behaviour] = {"Patient": PatientBehaviour(), "SearchParameter": SearchParameterBehaviour()}
-"""By resource type."""
+BEHAVIOURS: Mapping[str, Behaviour] = {
+    "Patient": PatientBehaviour(),
+    "SearchParameter": SearchParameterBehaviour(),
+    "*": AttachmentBehaviour(),
+}
+"""By resource type; that of `*` is for all."""

@@ -13,9 +13,11 @@ from fhir_server.fhir.outcome import FhirError, Issue, bad_request
 from fhir_server.web import logs
 from fhir_server.web.auth import Authentication
 from fhir_server.web.base_url import PREFIX, BaseUrl
+from fhir_server.web.binary import PATH as BINARY
+from fhir_server.web.binary import asked_of, binary_call
 from fhir_server.web.observe import observation
 from fhir_server.web.openapi import openapi
-from fhir_server.web.receive import Headers, Wanted, call_of, query_params, wanted
+from fhir_server.web.receive import Headers, Wanted, call_of, query_params
 from fhir_server.web.render import send_error, send_reply
 
 METADATA = "/metadata"
@@ -50,8 +52,6 @@ class FhirApp:
         asked = Wanted()
         try:
             params = query_params(scope, self._settings)
-            asked = wanted(headers, params)
-            base_url = self._base_url.of(scope, headers)
             path = (
                 scope["raw_path"]
                 .partition(b"?")[0]
@@ -59,6 +59,8 @@ class FhirApp:
                 .removeprefix(scope.get("root_path", ""))
                 .removeprefix(PREFIX)
             )
+            asked = asked_of(path, headers, params)
+            base_url = self._base_url.of(scope, headers)
             if scope["method"] == "OPTIONS":
                 reply, call = Reply(204, headers={"Allow": METHODS}), Call("options")
             elif path == "/openapi.json":
@@ -66,7 +68,10 @@ class FhirApp:
             else:
                 # Nobody unknown makes the server read a body.
                 ctx = await (self._open(base_url) if path == METADATA else self.context(scope, headers))
-                call = await call_of(scope, receive, path, headers, params, self._settings, encoded=asked.plain)
+                if path.startswith(BINARY):
+                    call = await binary_call(scope, receive, path, headers, params, ctx, encoded=asked.plain)
+                else:
+                    call = await call_of(scope, receive, path, headers, params, self._settings, encoded=asked.plain)
                 reply = await self._handle(scope, ctx, call)
             if not asked.return_:
                 asked = Wanted(asked.format, asked.pretty, self._settings.default_return)

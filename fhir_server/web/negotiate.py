@@ -42,6 +42,8 @@ _BODIES: dict[str, Body] = {
     "application/json-patch+json": "json-patch",
     "application/x-www-form-urlencoded": "form",
 }
+_RESOURCES = frozenset(media for media in _ANSWERS if not media.endswith(("/*", "html", "json-patch+json")) and "/" in media)
+"""Types that stand for the resource, not for its content."""
 _UTF_8 = {"utf-8", "utf8", "us-ascii", "ascii"}
 
 
@@ -76,6 +78,21 @@ def _preferences(accept: str) -> list[tuple[float, str]]:
         if weight > 0:
             found.append((weight, part))
     return found
+
+
+@lru_cache(maxsize=1024)
+def prefers_fhir(accept: str) -> bool:
+    """Tell whether a client that reads a Binary would rather have the resource than its bytes.
+
+    https://hl7.org/fhir/R4/binary.html#rest
+    """
+    preferences = sorted(_preferences(accept), key=lambda item: -item[0])
+    return bool(preferences) and _media_type(preferences[0][1]) in _RESOURCES
+
+
+def is_fhir_body(content_type: str) -> bool:
+    """Tell whether what is sent to a Binary is a resource, and not its bytes."""
+    return not content_type.strip() or _media_type(content_type) in _BODIES
 
 
 @lru_cache(maxsize=1024)

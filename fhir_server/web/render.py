@@ -2,6 +2,7 @@
 
 import asyncio
 import zlib
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 
@@ -11,6 +12,7 @@ from fhir_server.exchange import Call, Reply, Resource
 from fhir_server.fhir.codec import encode
 from fhir_server.fhir.outcome import FhirError, operation_outcome
 from fhir_server.fhir.xml import to_xml
+from fhir_server.web.bytes import send_body
 from fhir_server.web.negotiate import MEDIA_TYPES
 from fhir_server.web.receive import Headers, Wanted
 
@@ -65,6 +67,11 @@ def http_date(moment: datetime) -> bytes:
 
 async def send_reply(send: Send, call: Call, reply: Reply, wanted: Wanted, headers: Headers, *, base_url: str, head: bool) -> int:
     """Send a reply and return its status."""
+    if call.headers:
+        reply = replace(reply, headers={**call.headers, **reply.headers})
+    if reply.body is not None:
+        extra = {"last-modified": http_date(reply.last_modified).decode()} if reply.last_modified else {}
+        return await send_body(send, reply.body, headers, head=head, status=reply.status, extra=extra)
     status, resource = body_of(call, reply, wanted)
     await _send(send, status, resource, headers_of(reply, base_url), wanted, headers, head=head, encoded=reply.encoded)
     return status

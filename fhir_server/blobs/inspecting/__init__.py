@@ -1,0 +1,1 @@
+"""Looking into files, in a process of its own."""
