@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 from fhir_server.blobs import Blobs
-from fhir_server.blobs import Blobs
 from fhir_server.config import Settings
 from fhir_server.engine import handle, operation_entries
 from fhir_server.exchange import Context, Principal
@@ -24,7 +23,6 @@ class Contexts:
         self.settings = settings
         self.extensions = extensions or Extensions()
         self.blobs = Blobs(database.mongodb, settings, database.secret)
-        self.blobs = Blobs(database.mongodb, settings, database.secret)
         self._committer = Committer(database)
         self._registries = Registries(database)
         self._operations = operation_entries(self.extensions.operations.values())
@@ -43,7 +41,6 @@ class Contexts:
             operations=self._operations,
             added_operations=self.extensions.operations,
             principal=principal or Principal(),
-            blobs=self.blobs,
             blobs=self.blobs,
             request_id=request_id,
         )
