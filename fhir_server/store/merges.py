@@ -17,13 +17,16 @@ from typing import Any, Final, Literal
 
 from pymongo import IndexModel, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.errors import BulkWriteError
 
 from fhir_server.exchange import Resource
 from fhir_server.store.database import Database, Document
+from fhir_server.store.failures import DUPLICATE_KEY
 
 MERGES: Final = "_merges"
 ITEMS: Final = "_merge_items"
-LEASE: Final = timedelta(seconds=60)
+LEASE: Final = timedelta(seconds=15)
+"""So long nobody else takes up what a process works on, after each batch anew."""
 PART: Final = 500
 """Items of one document."""
 State = Literal["running", "settling", "done", "undone"]
@@ -39,7 +42,7 @@ _prepared: set[int] = set()
 
 
 class OvertakenError(Exception):
-    """Somebody else has changed the state of the merge; whoever works on it stops."""
+    """Somebody else has got on with the merge, or has taken it back; whoever works on it stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +75,8 @@ class Merge:
     """How many parts of the journal there are; of an undoing, how many are still to be undone."""
     sweeps: int = 0
     """How often it has been looked for late references."""
+    step: int = 0
+    """How often it has been saved, so that of two that work on it only one gets on."""
     of: str = ""
     """The id of the merge that is undone."""
     left: Sequence[Mapping[str, str]] = field(default=())
@@ -114,15 +119,17 @@ class Merges:
         """Write a new merge, within a transaction."""
         await self._all.insert_one(merge.document(due), session=session)
 
-    async def save(self, merge: Merge, due: datetime | None, was: State, session: AsyncClientSession | None = None) -> None:
-        """Write how far a merge is.
+    async def save(self, merge: Merge, due: datetime | None, session: AsyncClientSession | None = None) -> Merge:
+        """Write how far a merge is, and return it as it is then.
 
         Raises:
-            OvertakenError: it is no longer in the state that it `was` in.
+            OvertakenError: somebody else has got on with it, or has taken it back.
         """
-        result = await self._all.replace_one({"_id": merge.key, "state": was}, merge.document(due), session=session)
+        saved = replace(merge, step=merge.step + 1)
+        result = await self._all.replace_one({"_id": merge.key, "step": merge.step}, saved.document(due), session=session)
         if not result.matched_count:
             raise OvertakenError(merge.key)
+        return saved
 
     async def get(self, tenant: str, id_: str, session: AsyncClientSession | None = None) -> Merge | None:
         """Return a merge as it is now."""
@@ -150,14 +157,23 @@ class Merges:
         return [Merge.from_document(document) async for document in self._all.find(condition)]
 
     async def note(self, merge: Merge, items: Sequence[Item], session: AsyncClientSession) -> Merge:
-        """Add to the journal what was changed, within a transaction; return the merge with as many more parts."""
+        """Add to the journal what was changed, within a transaction; return the merge with as many more parts.
+
+        Raises:
+            OvertakenError: somebody else has got on with it.
+        """
         parts = [list(items[at : at + PART]) for at in range(0, len(items), PART)]
         documents = [
             {"_id": f"{merge.key}/{merge.parts + place:08d}", "t": merge.tenant, "merge": merge.id, "items": part}
             for place, part in enumerate(parts)
         ]
-        if documents:
-            await self._items.insert_many(documents, session=session)
+        try:
+            if documents:
+                await self._items.insert_many(documents, session=session)
+        except BulkWriteError as error:
+            if any(found["code"] == DUPLICATE_KEY for found in error.details["writeErrors"]):
+                raise OvertakenError(merge.key) from error
+            raise
         return replace(merge, parts=merge.parts + len(parts), done=merge.done + len(items))
 
     async def part(self, merge: Merge, number: int, session: AsyncClientSession | None = None) -> list[Item]:

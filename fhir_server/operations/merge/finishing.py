@@ -14,6 +14,7 @@ from pymongo.errors import PyMongoError
 
 from fhir_server.exchange import Context, utc_now
 from fhir_server.fhir.outcome import FhirError
+from fhir_server.operations.merge.holding import transact
 from fhir_server.operations.merge.merging import closing
 from fhir_server.operations.merge.moving import SWEEPS, created, prepare, sweep, task_writes, whole
 from fhir_server.operations.merge.records import provenance
@@ -50,7 +51,7 @@ async def finish_due(
         try:
             await advance(ctx, merge)
         except OvertakenError:
-            structlog.get_logger().info("somebody else has changed the state of a merge", merge=merge.id)
+            structlog.get_logger().info("somebody else got on with a merge", merge=merge.id)
         worked += 1
     return worked
 
@@ -59,7 +60,7 @@ async def advance(ctx: Context, merge: Merge) -> None:
     """Do what is due of one merge that this process has claimed.
 
     Raises:
-        OvertakenError: somebody else has changed its state.
+        OvertakenError: somebody else has got on with it, or has taken it back.
     """
     if merge.kind == "undo":
         await _undo(ctx, merge)
@@ -70,7 +71,7 @@ async def advance(ctx: Context, merge: Merge) -> None:
         sweeps = found.sweeps + 1
         over = sweeps >= len(SWEEPS)
         due = None if over else ctx.now() + SWEEPS[sweeps] - SWEEPS[sweeps - 1]
-        await Merges(ctx.repo.database).save(replace(found, sweeps=sweeps, state="done" if over else "settling"), due, "settling")
+        await Merges(ctx.repo.database).save(replace(found, sweeps=sweeps, state="done" if over else "settling"), due)
 
 
 async def _end(ctx: Context, merge: Merge) -> None:
@@ -85,7 +86,7 @@ async def _end(ctx: Context, merge: Merge) -> None:
         writes = [*closing(within, merge, targets), *await task_writes(within, merge)]
         await repo.commit(Unit(tuple(writes)))
         due = ctx.now() + SWEEPS[0] if merge.state == "settling" else None
-        await Merges(repo.database).save(merge, due, "running", repo.session)
+        await Merges(repo.database).save(merge, due, repo.session)
 
     await inner.repo.transact(work)
 
@@ -102,7 +103,8 @@ async def _undo(ctx: Context, merge: Merge) -> None:
 
 async def _undo_part(ctx: Context, merge: Merge, done: Merge) -> Merge:
     """Bring back the last part of the journal that is not brought back yet."""
-    await prepare(ctx, {item[0] for item in await Merges(ctx.repo.database).part(done, merge.parts - 1)})
+    keys = [(type_, id_) for type_, id_, _ in await Merges(ctx.repo.database).part(done, merge.parts - 1)]
+    await prepare(ctx, {type_ for type_, _ in keys})
 
     async def work(repo: Repository) -> Merge:
         within = ctx.within(repo)
@@ -113,7 +115,6 @@ async def _undo_part(ctx: Context, merge: Merge, done: Merge) -> Merge:
             record = provenance(found, [one.version.location for one in part.writes], ctx.now(), whole=False)
             writes.append(created(within, record))
         await repo.commit(Unit(tuple(writes)))
-        await Merges(repo.database).save(found, ctx.now() + LEASE, "running", repo.session)
-        return found
+        return await Merges(repo.database).save(found, ctx.now() + LEASE, repo.session)
 
-    return await ctx.repo.transact(work)
+    return await transact(ctx.repo, keys, work)

@@ -9,12 +9,16 @@ the two patients are changed at once, and `finishing` moves the references in ba
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import structlog
+from pymongo.errors import PyMongoError
+
 from fhir_server.exchange import Call, Context, Reply, Resource
 from fhir_server.fhir.outcome import FhirError, Issue, conflict, precondition_failed
 from fhir_server.fhir.repoint import Move, repointed
 from fhir_server.interactions.following import follow
 from fhir_server.interactions.writing import drafted, new_id
 from fhir_server.operations.merge.allowing import check_may_merge
+from fhir_server.operations.merge.holding import transact
 from fhir_server.operations.merge.moving import SWEEPS, created, items, moves, prepare, sweep, whole
 from fhir_server.operations.merge.patients import Pair, check_pair, check_result, found_pair
 from fhir_server.operations.merge.previewing import previewed
@@ -22,7 +26,7 @@ from fhir_server.operations.merge.records import answer, audit_event, provenance
 from fhir_server.operations.merge.request import Asked, asked
 from fhir_server.operations.merge.survivorship import merged, replaced
 from fhir_server.search.referrers import Key, count_referrers, find_referrers
-from fhir_server.store.merges import Merge, Merges
+from fhir_server.store.merges import Merge, Merges, OvertakenError
 from fhir_server.store.redirects import redirect, redirects_of
 from fhir_server.store.repository import Repository
 from fhir_server.store.versions import Version
@@ -90,14 +94,23 @@ async def _at_once(ctx: Context, request: Asked, pair: Pair, keys: Sequence[Key]
     async def work(repo: Repository) -> Done:
         return await _write_all(ctx.within(repo), request, new, await _again(ctx.within(repo), request, pair), keys)
 
-    done = await ctx.repo.transact(work)
+    done = await transact(ctx.repo, [*keys, *(("Patient", one.id) for one in pair)], work)
     redirects_of(ctx.repo.database).note(ctx.tenant, done.merge.source)
     issues = await follow(ctx, done.patients)
-    # What was written while the transaction ran, from a state in which nobody was merged.
-    found = await sweep(ctx, done.merge)
+    found = await _late(ctx, done.merge)
     text = f"Patient/{found.source} has been merged into Patient/{found.target}; {found.done} resources that refer to it changed."
     outcome = (*request.issues, Issue("informational", text, severity="information"), *issues)
     return Reply(200, answer(request.body, outcome, result=done.target.resource))
+
+
+async def _late(ctx: Context, merge: Merge) -> Merge:
+    """Move what was written while the transaction ran, from a state in which nobody was merged."""
+    try:
+        return await sweep(ctx, merge)
+    except (FhirError, PyMongoError, OvertakenError) as error:
+        # It is done later: the merge itself is durable.
+        structlog.get_logger().warning("references are moved later", merge=merge.id, reason=type(error).__name__)
+        return merge
 
 
 async def _again(ctx: Context, request: Asked, pair: Pair) -> Pair:

@@ -13,6 +13,7 @@ from fhir_server.fhir.outcome import Issue, conflict, gone, precondition_failed,
 from fhir_server.interactions.following import follow
 from fhir_server.interactions.writing import drafted, new_id
 from fhir_server.operations.merge.allowing import check_may_undo
+from fhir_server.operations.merge.holding import Key, transact
 from fhir_server.operations.merge.merging import accepted, closing
 from fhir_server.operations.merge.moving import created, prepare, whole
 from fhir_server.operations.merge.patients import candidates, several
@@ -52,8 +53,12 @@ async def undo_merge(ctx: Context, call: Call) -> Reply:
             code="too-costly",
         )
     await check_may_undo(ctx, done)
-    await prepare(ctx, {item[0] async for item in Merges(ctx.repo.database).items(done)})
-    return await (_begin if call.prefer.respond_async else _at_once)(ctx, request, done)
+    keys = [("Patient", done.target), ("Patient", done.source)]
+    keys += [(type_, id_) async for type_, id_, _ in Merges(ctx.repo.database).items(done)]
+    await prepare(ctx, {type_ for type_, _ in keys})
+    if call.prefer.respond_async:
+        return await _begin(ctx, request, done)
+    return await _at_once(ctx, request, done, keys)
 
 
 async def _merge_of(ctx: Context, request: Asked) -> Merge:
@@ -102,7 +107,7 @@ def _new(ctx: Context, request: Asked, done: Merge) -> Merge:
     )
 
 
-async def _at_once(ctx: Context, request: Asked, done: Merge) -> Reply:
+async def _at_once(ctx: Context, request: Asked, done: Merge, keys: Sequence[Key]) -> Reply:
     async def work(repo: Repository) -> Undone:
         inner = ctx.within(repo)
         merge, patients = await _patients(inner, _new(ctx, request, done), done)
@@ -125,7 +130,7 @@ async def _at_once(ctx: Context, request: Asked, done: Merge) -> Reply:
         await _begin_undo(inner, merge)
         return Undone(merge, patients, await _target(inner, merge), shown[0].version.resource if shown else None)
 
-    undone = await ctx.repo.transact(work)
+    undone = await transact(ctx.repo, keys, work)
     issues = await follow(ctx, undone.patients)
     return Reply(
         200, answer(request.body, (*request.issues, *_told(undone.merge), *issues), result=undone.result, task=undone.task)
@@ -176,7 +181,7 @@ async def _patients(ctx: Context, new: Merge, done: Merge) -> tuple[Merge, tuple
     redirect = await redirects.get(ctx.tenant, done.source, session)
     if now is None or now.state not in ("settling", "done") or redirect is None or redirect["merge"] != done.id:
         raise conflict("Somebody else has taken the merge back in the meantime; nothing was changed.")
-    await merges.save(replace(now, state="undone"), None, now.state, session)
+    await merges.save(replace(now, state="undone"), None, session)
     await redirects.remove(ctx.tenant, done.source, session)
     other = await merges.running(ctx.tenant, (done.source, done.target), session)
     if other is not None:
