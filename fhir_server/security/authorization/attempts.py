@@ -1,6 +1,6 @@
 """Throttling of whatever can be guessed: https://www.rfc-editor.org/rfc/rfc9700#section-4 and NIST SP 800-63B section 5.2.2.
 
-Failures are counted by key (a login name from an address, an address, a login name) in a window that each failure
+Failures are counted by key (a login name from an address, an address, a login name) for an hour that each failure
 renews. Past the number that a key allows, every further failure doubles the time in which nobody is listened to, so that
 guessing on is hopeless while the owner of the account waits minutes, not days.
 """
@@ -15,7 +15,9 @@ from pymongo import ReturnDocument
 from fhir_server.security.authorization.collections import ATTEMPTS, collection, digest
 from fhir_server.store.database import Database
 
-WINDOW: Final = timedelta(minutes=15)
+MEMORY: Final = timedelta(hours=1)
+"""How long a failure counts; longer than any pause, so that nobody starts anew by waiting for one."""
+LONGEST_PAUSE: Final = timedelta(minutes=15)
 FIRST_PAUSE: Final = timedelta(seconds=2)
 
 
@@ -51,17 +53,17 @@ class Attempts:
         now = self._now()
         for key in keys:
             id_ = digest(key.value)
-            # What is past its window counts no more, whether MongoDB has removed it yet or not.
+            # What is past its hour counts no more, whether MongoDB has removed it yet or not.
             await self._attempts.delete_one({"_id": id_, "expires": {"$lte": now}})
             counted = await self._attempts.find_one_and_update(
                 {"_id": id_},
-                {"$inc": {"n": 1}, "$set": {"expires": now + WINDOW}},
+                {"$inc": {"n": 1}, "$set": {"expires": now + MEMORY}},
                 upsert=True,
                 return_document=ReturnDocument.AFTER,
             )
             over = (counted or {"n": 1})["n"] - key.free
             if over >= 0:
-                pause = min(FIRST_PAUSE * 2 ** min(over, 12), WINDOW)
+                pause = min(FIRST_PAUSE * 2 ** min(over, 12), LONGEST_PAUSE)
                 await self._attempts.update_one({"_id": id_}, {"$set": {"until": now + pause}})
 
     async def succeeded(self, keys: Iterable[Key]) -> None:

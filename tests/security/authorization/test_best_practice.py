@@ -66,9 +66,9 @@ async def test_2_1_no_text_as_redirect_uri_is_redirected_to_or_breaks_the_server
         assert "location" not in answer.headers
 
 
-@pytest.mark.parametrize("client", ["nobody", "", None])
-async def test_4_11_an_unknown_client_is_no_open_redirector(browser: Browser, world: World, client: str | None):
-    answer = await browser.authorize(request_params(world.public, client_id=client))
+@pytest.mark.parametrize("client_id", ["nobody", "", None])
+async def test_4_11_an_unknown_client_is_no_open_redirector(browser: Browser, world: World, client_id: str | None):
+    answer = await browser.authorize(request_params(world.public, client_id=client_id))
     assert answer.status_code == 400
     assert "location" not in answer.headers
 
