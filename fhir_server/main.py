@@ -38,6 +38,7 @@ def serve(settings: Settings, *, prepare: "Prepare | None" = None) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code; `prepare` runs when MongoDB is there, before requests do."""
     try:
         refuse_unprotected(settings)
+        refuse_wrong_models(settings)
         with mongodb(settings) as (found, mongod), bind(settings) as listener:
             # Imported while MongoDB starts: both take about a second.
             from fhir_server.beside import redis  # noqa: PLC0415
@@ -69,6 +70,18 @@ def refuse_unprotected(settings: Settings) -> None:
         "could read and write all data. Listen on 127.0.0.1 (FHIR_HOST or --host), ask for tokens (FHIR_AUTH=builtin, or "
         "FHIR_AUTH_ISSUERS), or, where something in front of the server authenticates, set FHIR_ALLOW_UNAUTHENTICATED=true."
     )
+
+
+def refuse_wrong_models(settings: Settings) -> None:
+    """Raise RefusedError when the matching models that are configured can not be used."""
+    if settings.match_models is None:
+        return
+    from fhir_server.matching import ModelError, models  # noqa: PLC0415 -- it takes long to import
+
+    try:
+        models(settings.match_models)
+    except ModelError as error:
+        raise RefusedError(str(error)) from None
 
 
 def _is_loopback(host: str) -> bool:
