@@ -80,7 +80,7 @@ async def _referrer(ctx: Context, target: Target, doomed: set[Target]) -> str:
     """Return one living resource that refers to the target, or nothing."""
     text = f"{target[0]}/{target[1]}"
     registry = ctx.registry or BUILTIN
-    for type_ in sorted(await ctx.repo.existing_types()):
+    for type_ in sorted(await ctx.repo.database.existing_types()):
         pointing = [
             parameter
             for parameter in registry.of(type_).values()

@@ -65,7 +65,8 @@ async def after_create(ctx: Context, version: Version) -> tuple[Issue, ...]:
     await suspect(everything, {pair_of(version.id, one.version.id): one.assessment for one in found.candidates})
     visible = await _visible(ctx, found.candidates)
     advice = " A Task asks a person to decide."
-    return tuple(_issue(one, "warning", advice, named=one.version.id in visible) for one in found.candidates[:_SHOWN])
+    # That there is somebody whom the principal may not see must not show.
+    return tuple(_issue(one, "warning", advice) for one in found.candidates[:_SHOWN] if one.version.id in visible)
 
 
 async def _visible(ctx: Context, candidates: Iterable[Candidate]) -> frozenset[str]:
@@ -82,8 +83,8 @@ def is_checked(resource: Resource) -> bool:
     return any(tag.get("system") == SYSTEM and tag.get("code") == NOT_DUPLICATE for tag in tags)
 
 
-def _issue(one: Candidate, severity: str, advice: str, *, named: bool = True) -> Issue:
-    who = one.version.reference if named else "A patient that you may not see"
+def _issue(one: Candidate, severity: str, advice: str) -> Issue:
+    who = one.version.reference
     sure = "certainly" if one.grade == "certain" else "probably"
     text = f"{who} is {sure} the same person (score {one.assessment.score:.4f}).{advice}"
     return Issue("duplicate", text, (TYPE,), "error" if severity == "error" else "warning")

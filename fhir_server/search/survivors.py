@@ -44,6 +44,10 @@ async def _following(ctx: Context, query: TypeQuery) -> tuple[TypeQuery, Mapping
     redirects = redirects_of(ctx.repo.database)
     named = {id_ for id_ in _named(query.condition, ctx.base_url) if redirects.may_be_merged(ctx.tenant, id_)}
     survivors = await redirects.survivors(ctx.tenant, named) if named else {}
+    if survivors and ctx.access is not None:
+        # That there was such a patient is told only to those who may see that.
+        seen = {version.id for version in await ctx.repo.currents((PATIENT, id_) for id_ in survivors)}
+        survivors = {source: target for source, target in survivors.items() if source in seen}
     if not survivors:
         return query, survivors
     conditions = tuple(_followed(part, survivors, ctx.base_url) for part in query.condition.conditions)

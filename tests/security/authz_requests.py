@@ -253,7 +253,8 @@ def delete(rng: random.Random) -> Request:
     return Request("DELETE", where)
 
 
-READS: tuple[Callable[[random.Random], Request], ...] = (read, vread, history, search, search, search, wide_search, everything)
+READS: tuple[Callable[[random.Random], Request], ...] = (*[read] * 3, *[vread] * 2, history, *[search] * 6)
+DEAR: tuple[Callable[[random.Random], Request], ...] = (wide_search, everything)
 WRITES: tuple[Callable[[random.Random], Request], ...] = (create, update, patch, delete)
 
 
@@ -281,4 +282,4 @@ def _entry(request: Request) -> Any:
 
 def some_request(rng: random.Random) -> Request:
     """Return a request of any kind."""
-    return rng.choice([*READS, *READS, *WRITES, operation, bundle])(rng)
+    return rng.choice([*READS, *READS, *DEAR, *WRITES, *WRITES, operation, bundle])(rng)

@@ -72,7 +72,7 @@ class Clinic:
 
 @pytest.fixture(scope="session")
 async def clinic(database, mongodb_uri):
-    settings = default_settings("clinic0", mongodb_uri)
+    settings = default_settings("clinic0", mongodb_uri, mrn=False)
     for name in await database.list_collection_names():
         await database[name].delete_many({"t": {"$regex": "^clinic"}})
     await database["_tenants"].delete_many({"_id": {"$regex": "^clinic"}})
