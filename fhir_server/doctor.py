@@ -10,6 +10,9 @@ from fhir_server.config import Settings
 from fhir_server.search.index import index_models
 from fhir_server.search.reindex import PROGRESS
 from fhir_server.search.vocabulary import WORDS
+from fhir_server.security.grants import criteria_problems
+from fhir_server.security.policy import PolicyError
+from fhir_server.security.policy import read as read_policy
 from fhir_server.store.database import Database, Document, connect
 
 OLDEST: Final = (6, 0)
@@ -27,9 +30,29 @@ class Finding:
     mend: str = ""
 
 
+def examine_policies(settings: Settings) -> Iterable[Finding]:
+    """Yield what is wrong with the files in the directory of policies, one finding for each file."""
+    if settings.policy_dir is None:
+        return
+    if not settings.policy_dir.is_dir():
+        yield Finding("Policies", ok=False, found=f"{settings.policy_dir} is no directory", mend="Correct FHIR_POLICY_DIR.")
+        return
+    for path in sorted(settings.policy_dir.glob("*.yaml")):
+        try:
+            problems = criteria_problems(read_policy(path.read_text(encoding="utf-8"), path.name), settings)
+        except (PolicyError, OSError, UnicodeDecodeError) as error:
+            problems = [str(error)]
+        yield Finding(
+            f"Policy {path.name}",
+            ok=not problems,
+            found="; ".join(problems) or "is one that can be used",
+            mend="Correct the file; until then the policy that was in force before stays so, or nobody is let in.",
+        )
+
+
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """Yield what is found, in the order in which it should be mended; without MongoDB the rest is not looked at."""
-    for finding in examine_settings(settings):
+    for finding in (*examine_settings(settings), *examine_policies(settings)):
         yield finding
     async with connect(settings.mongodb_uri, settings) as client:
         database = Database(client[settings.mongodb_database], settings, index_models, WORDS)

@@ -9,6 +9,7 @@ all of the tenant. Roles bound what the scopes of people give; those that the po
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from fhir_server.config import Settings
 from fhir_server.exchange import Context, Params, Principal
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.fhir.outcome import FhirError, forbidden
@@ -23,6 +24,8 @@ from fhir_server.security.permissions import Grant, Grants, Identifiers, Limits,
 from fhir_server.security.policy import LABELS, Policy, Role, Rule, members
 from fhir_server.security.scopes import ALL, LETTERS, Scope, parse_all
 
+_NOT_BOUNDING: Final = ("_list", "_filter", "_content", "_text")
+"""What depends on other resources, or can not be evaluated for a version in history."""
 _SHOWN: Final[Sequence[Identifiers]] = ("full", "masked", "hidden")
 
 
@@ -106,13 +109,10 @@ def own_patient(principal: Principal) -> str:
     return principal.patient if type_ == "RelatedPerson" else ""
 
 
-async def conditions_of(
-    ctx: Context, types: Iterable[str], criteria: Params, problems: list[str] | None = None
-) -> dict[str, Filter]:
+async def conditions_of(ctx: Context, types: Iterable[str], criteria: Params) -> dict[str, Filter]:
     """Return the filters that criteria mean, by type; types for which they mean nothing are not among them.
 
-    Criteria must be such that they can be judged by a resource alone: chains, `_has` and lists can not. What is wrong is added
-    to `problems`.
+    Criteria must be such that they can be judged by a resource alone: chains, `_has` and lists can not.
     """
     registry = ctx.registry or BUILTIN
     compiler = Compiler(Access(ctx), registry)
@@ -122,22 +122,27 @@ async def conditions_of(
             query = parse_criteria(type_, criteria, registry, ctx.settings)
             compiled = await compiler.compile(type_, query.condition)
             matching.check(compiled.filter)
-        except FhirError as error:
-            _note(problems, f"{type_}: {error.issues[0].diagnostics}")
+        except (FhirError, matching.UnsupportedFilterError):
             continue
-        except matching.UnsupportedFilterError as error:
-            _note(problems, f"{type_}: what compiles to {error} can not bound what may be seen.")
-            continue
-        if compiled.joins or not compiled.filter or any(name.startswith("_list") for name, _ in criteria):
-            _note(problems, f"{type_}: chains, _has and _list can not bound what may be seen.")
-            continue
-        found[type_] = compiled.filter
+        if compiled.filter and not compiled.joins and not any(name.startswith(_NOT_BOUNDING) for name, _ in criteria):
+            found[type_] = compiled.filter
     return found
 
 
-def _note(problems: list[str] | None, text: str) -> None:
-    if problems is not None:
-        problems.append(text)
+def criteria_problems(policy: Policy, settings: Settings) -> list[str]:
+    """Return what is wrong with the criteria of a policy's rules, as far as they name types."""
+    found = []
+    for name, role in policy.roles.items():
+        rules = (*role.rules, *(role.break_glass.allow if role.break_glass else ()))
+        for place, rule in enumerate(rules):
+            for type_ in rule.types if rule.where else ():
+                if type_ == ALL:
+                    continue
+                try:
+                    parse_criteria(type_, rule.where, BUILTIN, settings)
+                except FhirError as error:
+                    found.append(f"roles.{name}.rules.{place}.where: {error.issues[0].diagnostics}")
+    return found
 
 
 def _hidden_labels(roles: Sequence[Role], principal: Principal) -> frozenset[str]:
