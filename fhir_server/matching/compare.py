@@ -12,6 +12,7 @@ from typing import Final
 import phonenumbers
 from rapidfuzz.distance import DamerauLevenshtein, JaroWinkler
 
+from fhir_server.fhir.contact import normal_phone
 from fhir_server.matching.keys import any_order
 from fhir_server.matching.names import are_nicknames, namesakes, sounds
 from fhir_server.matching.record import Address, Name
@@ -181,8 +182,12 @@ def same_phone(one: str, other: str) -> bool:
     """Tell whether two numbers, as digits, are one: https://github.com/google/libphonenumber."""
     if one == other:
         return True
-    match = phonenumbers.is_number_match(_international(one), _international(other))
-    return bool(match >= phonenumbers.MatchType.NSN_MATCH) or one.endswith(other) or other.endswith(one)
+    if one.endswith(other) or other.endswith(one):
+        return True
+    # Numbers of Mexico and Brazil have gained or lost a digit.
+    if (normal := normal_phone(f"+{one}", "")) and normal == normal_phone(f"+{other}", ""):
+        return True
+    return bool(phonenumbers.is_number_match(_international(one), _international(other)) >= phonenumbers.MatchType.NSN_MATCH)
 
 
 def _international(digits: str) -> str:

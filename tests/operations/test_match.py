@@ -187,7 +187,7 @@ async def test_a_patient_may_be_the_body_itself(http):
     assert graded(reply.json()) == [("p1", "certain")]
 
 
-async def test_more_candidates_than_are_compared_are_never_certain(http, settings, database, tmp_path):
+async def test_more_candidates_than_are_compared_are_never_certain(settings, database, tmp_path):
     models = tmp_path / "models.json"
     models.write_text('{"default": {"candidates": 2}}')
     small = settings.model_copy(update={"match_models": models})
@@ -200,7 +200,7 @@ async def test_more_candidates_than_are_compared_are_never_certain(http, setting
         assert graded(await match(bounded, patient(), onlyCertainMatches=True)) == []
 
 
-async def test_one_among_many_that_share_a_key_is_still_certain(http, settings, database, tmp_path):
+async def test_one_among_many_that_share_a_key_is_still_certain(settings, database, tmp_path):
     models = tmp_path / "models.json"
     models.write_text('{"default": {"candidates": 3}}')
     small = settings.model_copy(update={"match_models": models})
