@@ -20,6 +20,7 @@ from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import BulkWriteError
 
 from fhir_server.exchange import Resource
+from fhir_server.store.cipher import sealed
 from fhir_server.store.database import Database, Document
 from fhir_server.store.failures import DUPLICATE_KEY
 
@@ -57,7 +58,7 @@ class Merge:
     base_url: str
     """What absolute references to this server begin with."""
     input: Resource
-    """The Parameters that were sent."""
+    """The Parameters that were sent, until they stand in a Provenance; then empty."""
     who: Mapping[str, Any]
     """The Reference to whoever asked for it."""
     began: datetime
@@ -90,14 +91,15 @@ class Merge:
     def document(self, due: datetime | None) -> Document:
         """Return its document; `due` is when somebody has to work on it, None: never."""
         found = asdict(self)
-        found = {"_id": self.key, "t": found.pop("tenant"), "i": found.pop("id"), **found, "left": list(self.left)}
+        found = {"_id": self.key, "t": found.pop("tenant"), "i": found.pop("id"), "r": found.pop("input"), **found}
+        found["left"] = list(self.left)
         return found | {"due": due} if due else found
 
     @staticmethod
     def from_document(document: Document) -> "Merge":
         """Read its document."""
-        values = {name: value for name, value in document.items() if name not in ("_id", "t", "i", "due")}
-        return Merge(tenant=document["t"], id=document["i"], **values)
+        values = {name: value for name, value in document.items() if name not in ("_id", "t", "i", "r", "k", "due")}
+        return Merge(tenant=document["t"], id=document["i"], input=document["r"], **values)
 
 
 class Merges:
@@ -117,7 +119,7 @@ class Merges:
 
     async def begin(self, merge: Merge, due: datetime | None, session: AsyncClientSession) -> None:
         """Write a new merge, within a transaction."""
-        await self._all.insert_one(merge.document(due), session=session)
+        await self._all.insert_one(self._sealed(merge, due), session=session)
 
     async def save(self, merge: Merge, due: datetime | None, session: AsyncClientSession | None = None) -> Merge:
         """Write how far a merge is, and return it as it is then.
@@ -126,10 +128,13 @@ class Merges:
             OvertakenError: somebody else has got on with it, or has taken it back.
         """
         saved = replace(merge, step=merge.step + 1)
-        result = await self._all.replace_one({"_id": merge.key, "step": merge.step}, saved.document(due), session=session)
+        result = await self._all.replace_one({"_id": merge.key, "step": merge.step}, self._sealed(saved, due), session=session)
         if not result.matched_count:
             raise OvertakenError(merge.key)
         return saved
+
+    def _sealed(self, merge: Merge, due: datetime | None) -> Document:
+        return sealed(self._database.keyring, merge.tenant, merge.document(due), None)
 
     async def get(self, tenant: str, id_: str, session: AsyncClientSession | None = None) -> Merge | None:
         """Return a merge as it is now."""

@@ -86,7 +86,7 @@ async def _end(ctx: Context, merge: Merge) -> None:
         writes = [*closing(within, merge, targets), *await task_writes(within, merge)]
         await repo.commit(Unit(tuple(writes)))
         due = ctx.now() + SWEEPS[0] if merge.state == "settling" else None
-        await Merges(repo.database).save(merge, due, repo.session)
+        await Merges(repo.database).save(replace(merge, input={}), due, repo.session)
 
     await inner.repo.transact(work)
 

@@ -25,7 +25,10 @@ from fhir_server.operations.merge.previewing import previewed
 from fhir_server.operations.merge.records import answer, audit_event, provenance, task, who
 from fhir_server.operations.merge.request import Asked, asked
 from fhir_server.operations.merge.survivorship import merged, replaced
+from fhir_server.resources.duplicates import close_reviews
 from fhir_server.search.referrers import Key, count_referrers, find_referrers
+from fhir_server.security.identifiers import settled
+from fhir_server.security.views import retained
 from fhir_server.store.merges import Merge, Merges, OvertakenError
 from fhir_server.store.redirects import redirect, redirects_of
 from fhir_server.store.repository import Repository
@@ -138,10 +141,22 @@ async def _again(ctx: Context, request: Asked, pair: Pair) -> Pair:
     return source, target
 
 
+def _ruled(ctx: Context, request: Asked, pair: Pair) -> Resource:
+    return merged(*pair, dict(ctx.settings.merge_rules), keep_link=not request.delete_source)[0]
+
+
+def _chosen(ctx: Context, result: Resource, pair: Pair) -> Resource:
+    """Return the result that the client wants, with what it does not see of either patient in its place."""
+    source, target = pair[0].resource or {}, pair[1].resource or {}
+    if ctx.access is not None:
+        result = retained(ctx.access, result, target)
+    return settled(ctx, result, target | {"identifier": [*target.get("identifier", ()), *source.get("identifier", ())]})
+
+
 async def _patients(ctx: Context, request: Asked, pair: Pair) -> tuple[Write, Write]:
     """Return the writes of target and source."""
     source, target = pair
-    result = request.result or merged(source, target, dict(ctx.settings.merge_rules), keep_link=not request.delete_source)[0]
+    result = _chosen(ctx, request.result, pair) if request.result else _ruled(ctx, request, pair)
     result = repointed(result, Move(source.id, target.id, ctx.base_url))
     kept = await drafted(ctx, result, id_=target.id, method="PUT", previous=target)
     if request.delete_source:
@@ -156,6 +171,7 @@ async def _write_all(ctx: Context, request: Asked, new: Merge, pair: Pair, keys:
     if session is None:
         raise AssertionError
     patients = await _patients(ctx, request, pair)
+    await close_reviews(inner, new.source, new.target)
     others = [key for key in keys if key not in (("Patient", new.source), ("Patient", new.target))]
     moved = await moves(inner, others, Move(new.source, new.target, ctx.base_url))
     writes = (*patients, *moved)
@@ -182,7 +198,8 @@ async def _keep(ctx: Context, merge: Merge) -> None:
         raise AssertionError
     await redirects_of(ctx.repo.database).add(redirect(ctx.tenant, merge.source, merge.target, merge.id, now), session)
     due = now if merge.state == "running" else now + SWEEPS[0]
-    await Merges(ctx.repo.database).begin(merge, due, session)
+    kept = merge if merge.state == "running" else replace(merge, input={})
+    await Merges(ctx.repo.database).begin(kept, due, session)
 
 
 async def _begin(ctx: Context, request: Asked, pair: Pair) -> Reply:
@@ -196,6 +213,7 @@ async def _begin(ctx: Context, request: Asked, pair: Pair) -> Reply:
         within = ctx.within(repo)
         patients = await _patients(within, request, await _again(within, request, pair))
         await repo.commit(Unit(patients))
+        await close_reviews(whole(within), new.source, new.target)
         found = replace(new, target_version=patients[0].version.number, source_version=patients[1].version.number)
         shown = created(inner, task(found, ctx.now()), found.task)
         await whole(within).repo.commit(Unit((shown,)))

@@ -151,4 +151,6 @@ def _values(name: str, member: str, found: Any) -> list[dict[str, Any]]:
     choice = f"value{type_[:1].upper()}{type_[1:]}"
     if choice in TYPES["Parameters.parameter"].elements:
         return [{"name": name, choice: value} for value in (found if isinstance(found, list) else [found])]
+    if member == "extension":
+        return [{"name": name, "extension": [one], "valueUri": one["url"]} for one in found]
     return [{"name": name, "valueString": f"{member}: {encode(found).decode()}"}]

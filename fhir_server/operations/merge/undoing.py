@@ -164,7 +164,8 @@ async def _begin_undo(ctx: Context, merge: Merge) -> None:
     session = ctx.repo.session
     if session is None:
         raise AssertionError
-    await Merges(ctx.repo.database).begin(merge, ctx.now() if merge.state == "running" else None, session)
+    kept = merge if merge.state == "running" else replace(merge, input={})
+    await Merges(ctx.repo.database).begin(kept, ctx.now() if merge.state == "running" else None, session)
 
 
 async def _patients(ctx: Context, new: Merge, done: Merge) -> tuple[Merge, tuple[Write, ...]]:
