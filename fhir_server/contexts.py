@@ -11,6 +11,7 @@ from fhir_server.search.registries import Registries
 from fhir_server.security.permissions import Permissions
 from fhir_server.security.repository import GuardedRepository
 from fhir_server.store.commit import Committer
+from fhir_server.store.data_keys import DataKeys
 from fhir_server.store.database import Database
 from fhir_server.store.repository import Repository
 
@@ -22,7 +23,7 @@ class Contexts:
         self.database = database
         self.settings = settings
         self.extensions = extensions or Extensions()
-        self.blobs = Blobs(database.mongodb, settings, database.secret)
+        self.blobs = Blobs(database.mongodb, settings, database.secret, DataKeys(database.keyring, database.secret))
         self._committer = Committer(database)
         self._registries = Registries(database)
         self._operations = operation_entries(self.extensions.operations.values())

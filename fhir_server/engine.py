@@ -5,6 +5,7 @@ Whatever happens to a record passes `handle`, from whichever door it comes.
 
 from collections.abc import Iterable, Mapping
 
+from bson.errors import InvalidBSON
 from pymongo.errors import (
     BulkWriteError,
     ConnectionFailure,
@@ -38,13 +39,17 @@ from fhir_server.interactions.read import read, vread
 from fhir_server.interactions.search import search_compartment, search_system, search_type
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import update
+from fhir_server.operations.docref import docref
 from fhir_server.operations.everything import everything
 from fhir_server.operations.match import match
 from fhir_server.operations.merge import merge, undo_merge
 from fhir_server.operations.not_duplicate import not_duplicate
+from fhir_server.operations.presign import attachment, presign, thumbnail
+from fhir_server.operations.upload import abort_upload, complete_upload, initiate_upload, upload_status
 from fhir_server.operations.validate import validate_resource
 from fhir_server.search.fuzzy import query as fuzzy
 from fhir_server.security.enforce import entered, left
+from fhir_server.store.keys import is_locked, locked
 from fhir_server.store.writes import VersionConflictError
 
 TOO_LARGE = {10334, 17419, 17420, 10003}
@@ -89,6 +94,8 @@ INTERACTIONS: Mapping[str, Dispatch] = {
 
 _R4 = "http://hl7.org/fhir/OperationDefinition/"
 _OURS = "urn:prm:OperationDefinition:"
+_DOCUMENTS = frozenset({"DocumentReference"})
+_WITH_CONTENT = frozenset({"Binary", "DocumentReference"})
 OPERATIONS: Mapping[tuple[str, str], Operation] = {
     (operation.name, type_): operation
     for operation in (
@@ -113,6 +120,30 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         Operation("undo-merge", undo_merge, _OURS + "Patient-undo-merge", frozenset({"type"}), frozenset({"Patient"})),
         Operation("match", match, _R4 + "Patient-match", frozenset({"type"}), frozenset({"Patient"}), affects_state=False),
         Operation("not-duplicate", not_duplicate, _OURS + "Patient-not-duplicate", frozenset({"type"}), frozenset({"Patient"})),
+        Operation(
+            "docref",
+            docref,
+            "http://hl7.org/fhir/us/core/OperationDefinition/docref",
+            frozenset({"type"}),
+            frozenset({"DocumentReference"}),
+            affects_state=False,
+        ),
+        Operation("attachment", attachment, _OURS + "Resource-attachment", frozenset({"instance"}), affects_state=False),
+        Operation("presign", presign, _OURS + "Binary-presign", frozenset({"instance"}), _WITH_CONTENT, affects_state=False),
+        Operation(
+            "thumbnail", thumbnail, _OURS + "Binary-thumbnail", frozenset({"instance"}), _WITH_CONTENT, affects_state=False
+        ),
+        Operation("initiate-upload", initiate_upload, _OURS + "initiate-upload", frozenset({"type"}), _DOCUMENTS),
+        Operation("complete-upload", complete_upload, _OURS + "complete-upload", frozenset({"type"}), _DOCUMENTS),
+        Operation("abort-upload", abort_upload, _OURS + "abort-upload", frozenset({"type"}), _DOCUMENTS),
+        Operation(
+            "upload-status",
+            upload_status,
+            _OURS + "DocumentReference-upload-status",
+            frozenset({"type"}),
+            _DOCUMENTS,
+            affects_state=False,
+        ),
     )
     for type_ in (operation.types or {""})
 }
@@ -149,6 +180,8 @@ async def handle(ctx: Context, call: Call) -> Reply:
         if ctx.repo.session is not None:
             raise
         raise translated(error) from error
+    except InvalidBSON as error:
+        raise (locked() if is_locked(error) else error) from None
     except RecursionError:
         raise bad_request("The request is nested too deeply.", code="structure") from None
 

@@ -22,6 +22,7 @@ from fhir_server.config import Settings
 from fhir_server.store.database import connect
 from fhir_server.store.embedded import EmbeddedMongod
 from fhir_server.store.valkey import EmbeddedValkey
+from tests.media_servers import ACCESS_KEY, BUCKET, SECRET_KEY, shared, start_clamd, start_s3, stop_all
 
 _URI = "FHIR_TEST_MONGODB_URI"
 _REDIS = "FHIR_TEST_REDIS_URL"
@@ -35,6 +36,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start `mongod` and Valkey in the controlling process; xdist workers inherit their addresses by the environment."""
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    # Of tests of media: they start what they need there (tests/media_servers.py).
+    os.environ["FHIR_TEST_MEDIA_DIRECTORY"] = tempfile.mkdtemp(prefix="fhir-test-media-")
+    os.environ["FHIR_TEST_MEDIA_OWNER"] = str(os.getpid())
     if _REDIS not in os.environ:
         directory = Path(tempfile.mkdtemp(prefix="fhir-test-"))
         valkey = EmbeddedValkey(directory)
@@ -51,6 +55,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Stop them, also after an interrupted run."""
+    if os.environ.get("FHIR_TEST_MEDIA_OWNER") == str(os.getpid()):
+        stop_all(Path(os.environ.pop("FHIR_TEST_MEDIA_DIRECTORY")))
+        del os.environ["FHIR_TEST_MEDIA_OWNER"]
     owned_valkey = config.stash.get(_OWNED_VALKEY, None)
     if owned_valkey is not None:
         del config.stash[_OWNED_VALKEY]
@@ -111,6 +118,32 @@ def default_settings(tenant: str, mongodb_uri: str) -> Settings:
     values["master_key"] = MASTER_KEY
     values["count_timeout_ms"] = 2000  # A busy machine must not cost a test its total.
     return Settings(_env_file=None, **values)
+
+
+@pytest.fixture(scope="session")
+def s3_endpoint() -> str:
+    """The address of the S3 server of this run."""
+    return shared("s3", start_s3)["endpoint"]
+
+
+@pytest.fixture(scope="session")
+def clamd() -> str:
+    """The socket of the ClamAV daemon of this run, which knows the EICAR test file."""
+    return shared("clamd", start_clamd)["socket"]
+
+
+@pytest.fixture(params=["gridfs", "s3"])
+def media_settings(request: pytest.FixtureRequest, settings: Settings) -> Settings:
+    """Settings of each store of binary data."""
+    if request.param == "gridfs":
+        return settings
+    return s3_settings(settings, request.getfixturevalue("s3_endpoint"))
+
+
+def s3_settings(settings: Settings, endpoint: str) -> Settings:
+    """Return settings that keep binary data in the S3 server of this run."""
+    values = {"blob_store": "s3", "s3_endpoint": endpoint, "s3_bucket": BUCKET}
+    return settings.model_copy(update=values | {"s3_access_key": ACCESS_KEY, "s3_secret_key": SECRET_KEY})
 
 
 @pytest.fixture

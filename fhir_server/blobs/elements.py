@@ -16,6 +16,8 @@ from fhir_server.fhir.definitions import TYPES
 from fhir_server.fhir.outcome import bad_request
 
 BLOB: Final = "urn:fhir-server:blob"
+SHA256: Final = "urn:fhir-server:sha256"
+"""Of an extension of Attachment, and of identifiers of content: its SHA-256, hexadecimal."""
 GRANT: Final = "urn:fhir-server:blob-grant"
 """Beside it in what comes in: says that whoever sends it has sent the bytes."""
 Node = dict[str, Any]

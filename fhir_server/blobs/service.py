@@ -10,9 +10,6 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pymongo.asynchronous.database import AsyncDatabase
 
 from fhir_server.blobs import signing
@@ -36,12 +33,12 @@ class Blobs:
     """Receives, keeps, serves and signs binary data of all tenants."""
 
     def __init__(
-        self, database: AsyncDatabase[dict[str, Any]], settings: Settings, secret: SecretOf, ciphers: Ciphers | None = None
+        self, database: AsyncDatabase[dict[str, Any]], settings: Settings, secret: SecretOf, ciphers: Ciphers
     ) -> None:
         self.settings = settings
         self.records = Records(database)
         self.store: BlobStore = (
-            S3(settings) if settings.blob_store == "s3" else GridFS(database, ciphers or DerivedCiphers(secret))
+            S3(settings) if settings.blob_store == "s3" else GridFS(database, ciphers)
         )
         self.receiver = Receiver(self.store, self.records, settings)
         self.uploads = Uploads(database.with_options(codec_options=PLAIN), self.store, self.receiver, settings)
@@ -167,29 +164,6 @@ class Blobs:
     async def close(self) -> None:
         """Give free what is held."""
         await self.store.close()
-
-
-class DerivedCiphers:
-    """Data keys that are derived from a secret of the database: https://www.rfc-editor.org/rfc/rfc5869.
-
-    They keep tenants apart; against whoever has the database they protect nothing.
-    """
-
-    def __init__(self, secret: SecretOf) -> None:
-        self._secret = secret
-        self._known: dict[str, AESGCM] = {}
-
-    async def active(self, tenant: str) -> tuple[bytes, AESGCM]:
-        """Return the only key, which has no id."""
-        return b"", await self.of(tenant, b"")
-
-    async def of(self, tenant: str, key: bytes) -> AESGCM:
-        """Return the only key."""
-        del key
-        if tenant not in self._known:
-            master = await self._secret("blob-keys")
-            self._known[tenant] = AESGCM(HKDF(SHA256(), 32, None, b"blobs/" + tenant.encode()).derive(master))
-        return self._known[tenant]
 
 
 def disposition(name: str) -> str:

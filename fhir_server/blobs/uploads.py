@@ -7,11 +7,10 @@ the store can join them and a client knows what is missing.
 """
 
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from pymongo import ASCENDING
 from pymongo.asynchronous.database import AsyncDatabase
@@ -23,6 +22,8 @@ from fhir_server.config import Settings
 from fhir_server.fhir.outcome import FhirError, Issue, bad_request, conflict, too_large
 
 Document = dict[str, Any]
+COMPLETING: Final = timedelta(minutes=15)
+"""How long one who completes an upload is waited for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,16 +155,15 @@ class Uploads:
         if offset != at:
             raise conflict(f"The upload stands at {at} bytes, not at {offset}.")
         number, data = at // PART_BYTES + 1, bytearray()
-        async with aclosing(_as_long_as_they_come(chunks)) as coming:
-            async for chunk in coming:
-                data += chunk
-                while number <= upload.count and len(data) >= upload.size_of(number) > 0:
-                    wanted = upload.size_of(number)
-                    await self._store.put_part(upload.staging, number, bytes(data[:wanted]))
-                    del data[:wanted]
-                    number += 1
-                if number > upload.count and data:
-                    raise too_large(f"The upload has {upload.size} bytes; more were sent.")
+        async for chunk in chunks:
+            data += chunk
+            while number <= upload.count and len(data) >= upload.size_of(number):
+                wanted = upload.size_of(number)
+                await self._store.put_part(upload.staging, number, bytes(data[:wanted]))
+                del data[:wanted]
+                number += 1
+            if number > upload.count and data:
+                raise too_large(f"The upload has {upload.size} bytes; more were sent.")
         return min((number - 1) * PART_BYTES, upload.size)
 
     async def complete(self, upload: Upload) -> Received:
@@ -182,6 +182,17 @@ class Uploads:
             )
         await self._store.finish(upload.staging)
         return await self._receiver.receive_staged(upload.staging, upload.size, upload.claim)
+
+    async def claim(self, upload: Upload) -> bool:
+        """Become the one who completes an upload; False while somebody else does, and after it has been done."""
+        now = datetime.now(UTC)
+        free = {"$or": [{"busy": None}, {"busy": {"$lt": now - COMPLETING}}]}
+        changed = await self._uploads.update_one({"_id": upload.id, "done": None, **free}, {"$set": {"busy": now}})
+        return changed.modified_count == 1
+
+    async def release(self, upload: Upload) -> None:
+        """Let somebody else complete it."""
+        await self._uploads.update_one({"_id": upload.id}, {"$unset": {"busy": ""}})
 
     async def note(self, upload: Upload, done: Mapping[str, Any]) -> None:
         """Keep what came of an upload, for those who ask again."""
@@ -202,15 +213,6 @@ class Uploads:
         """Tell whether a staging is one of an upload that may go on."""
         found = await self._uploads.find_one({"staging": staging.id, "expires": {"$gte": datetime.now(UTC)}}, {"_id": 1})
         return found is not None
-
-
-async def _as_long_as_they_come(chunks: AsyncIterator[bytes]) -> AsyncGenerator[bytes]:
-    """Yield what comes; that a connection is cut is no error here."""
-    try:
-        async for chunk in chunks:
-            yield chunk
-    except ConnectionError:
-        return
 
 
 def _document(upload: Upload) -> Document:

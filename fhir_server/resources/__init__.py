@@ -4,12 +4,14 @@ from collections.abc import Mapping
 
 from fhir_server.exchange import Behaviour
 from fhir_server.resources.attachments import AttachmentBehaviour
+from fhir_server.resources.document_reference import DocumentReferenceBehaviour
 from fhir_server.resources.patient import PatientBehaviour
 from fhir_server.resources.search_parameter import SearchParameterBehaviour
 
 __all__ = ["BEHAVIOURS"]
 
 BEHAVIOURS: Mapping[str, Behaviour] = {
+    "DocumentReference": DocumentReferenceBehaviour(),
     "Patient": PatientBehaviour(),
     "SearchParameter": SearchParameterBehaviour(),
     "*": AttachmentBehaviour(),

@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fhir_server import __version__
+from fhir_server.blobs.service import PREFIX as BLOBS
 from fhir_server.config import Settings
 from fhir_server.contexts import Contexts
 from fhir_server.extension import load
@@ -26,6 +27,7 @@ from fhir_server.security.authorization.service import BuiltinIssuer, Service
 from fhir_server.store.database import Database
 from fhir_server.web.auth import authentication_of
 from fhir_server.web.base_url import PREFIX
+from fhir_server.web.blobs import BlobApp
 from fhir_server.web.fhir import FhirApp
 from fhir_server.web.health import routes
 from fhir_server.web.observe import Observe
@@ -72,6 +74,7 @@ def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> A
     other.state.fhir = fhir
     for routes_ in extensions.routes:
         other.include_router(routes_.router(), prefix=routes_.prefix)
+    other.mount(BLOBS, BlobApp(contexts.blobs))
     other.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/metadata"), include_in_schema=False)
     if service is not None:
         other.router.routes.extend(smart_routes(service, contexts))
