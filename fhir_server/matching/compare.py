@@ -76,10 +76,16 @@ def first_names(one: str, other: str) -> Level:
 
 def _is_misspelt_nickname(name: str, other: str) -> bool:
     """Tell whether the other is, but for a slip of the finger, a name that stands for the first."""
-    if len(other) < _SHORTEST_SLIP:
+    size = len(other)
+    if size < _SHORTEST_SLIP:
         return False
     distance = DamerauLevenshtein.distance
-    return any(len(one) >= _SHORTEST_SLIP and distance(one, other, score_cutoff=1) <= 1 for one in namesakes(name))
+    return any(-1 <= len(one) - size <= 1 and distance(one, other, score_cutoff=1) <= 1 for one in _long_namesakes(name))
+
+
+@lru_cache(_REMEMBERED)
+def _long_namesakes(name: str) -> tuple[str, ...]:
+    return tuple(one for one in namesakes(name) if len(one) >= _SHORTEST_SLIP)
 
 
 @lru_cache(_REMEMBERED)

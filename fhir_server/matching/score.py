@@ -6,7 +6,7 @@ https://hl7.org/fhir/R4/patient-operation-match.html
 import math
 from dataclasses import dataclass
 from itertools import product
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from fhir_server.matching import compare
 from fhir_server.matching.compare import DIFFERENT, EXACT, INITIAL, MIDDLE, NICKNAME, PART, RENAMED, SIMILAR, SOUNDS, SWAPPED
@@ -22,8 +22,7 @@ MOST_ADDRESSES: Final = 3
 _STREET: Final = frozenset({"number", "street"})
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(NamedTuple):
     """What one field says: how it agrees, and how many bits that is worth."""
 
     field: str
@@ -70,10 +69,14 @@ def judge(model: Model, levels: list[tuple[str, str]]) -> Assessment:
 class _Evidence:
     """What has been found so far."""
 
+    __slots__ = ("all", "by_field", "levels", "model")
+
     def __init__(self, model: Model, levels: list[tuple[str, str]]) -> None:
+        weights = model.weights
         self.model = model
         self.levels = dict(levels)
-        self.all = [Evidence(field, level, model.weights[field][level]) for field, level in levels]
+        self.by_field = {field: weights[field][level] for field, level in levels}
+        self.all = [Evidence(field, level, self.by_field[field]) for field, level in levels]
 
     def adjust(self, rule: str, reason: str, bits: float) -> None:
         """Note what a rule adds."""
@@ -82,10 +85,6 @@ class _Evidence:
     def agrees(self, *fields: str) -> bool:
         """Tell whether one of the fields agrees."""
         return any(self.levels.get(field) in _AGREES for field in fields)
-
-    def bits(self, *fields: str) -> float:
-        """Return what these fields are worth together."""
-        return sum(one.bits for one in self.all if one.field in fields)
 
 
 def _best(model: Model, ways: list[list[tuple[str, str]]]) -> list[tuple[str, str]]:
@@ -121,13 +120,13 @@ def _person_levels(model: Model, ours: Record, theirs: Record) -> list[tuple[str
 
 
 def _apply_household(found: _Evidence) -> None:
-    """Bound what family name, phone and address are worth together, and what another address is."""
-    model = found.model
-    address = found.bits("number", "street", "city", "postcode")
+    """Bound what family name, phone, email and address are worth together, and what another address is."""
+    model, bits = found.model, found.by_field
+    address = bits.get("number", 0.0) + bits.get("street", 0.0) + bits.get("city", 0.0) + bits.get("postcode", 0.0)
     if address < model.least_address:
         found.adjust("address", "moved", model.least_address - address)
         address = model.least_address
-    shared = max(found.bits("family"), 0) + max(found.bits("phone"), 0) + max(found.bits("email"), 0) + max(address, 0)
+    shared = sum(value for value in (bits.get("family", 0), bits.get("phone", 0), bits.get("email", 0), address) if value > 0)
     if shared > model.household_cap:
         found.adjust("household", "capped", model.household_cap - shared)
 
