@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from fhir_server.config import Settings
 from fhir_server.store.embedded import DataDirectoryInUseError, EmbeddedError, EmbeddedMongod, running_uri
+from fhir_server.store.master import KEY_FILE, MasterKeyError, key_service, make_key_file
 
 if TYPE_CHECKING:
     from fhir_server.serving import Prepare
@@ -40,6 +41,7 @@ def serve(settings: Settings, *, prepare: "Prepare | None" = None) -> int:
         refuse_unprotected(settings)
         refuse_wrong_models(settings)
         with mongodb(settings) as (found, mongod), bind(settings) as listener:
+            refuse_without_key(found)
             # Imported while MongoDB starts: both take about a second.
             from fhir_server.beside import redis  # noqa: PLC0415
             from fhir_server.serving import Embedded, run  # noqa: PLC0415
@@ -47,7 +49,7 @@ def serve(settings: Settings, *, prepare: "Prepare | None" = None) -> int:
             with redis(found.model_copy(update={"port": listener.getsockname()[1]})) as (complete, valkey):
                 if not run(complete, listener, Embedded(mongod, valkey), prepare):
                     return FAILED
-    except RefusedError as error:
+    except (RefusedError, MasterKeyError) as error:
         return _say(error, REFUSED)
     except DataDirectoryInUseError as error:
         return _say(error, DATA_IN_USE)
@@ -84,6 +86,19 @@ def refuse_wrong_models(settings: Settings) -> None:
         raise RefusedError(str(error)) from None
 
 
+def refuse_without_key(settings: Settings) -> None:
+    """Raise RefusedError when the authorization server could not keep its secrets.
+
+    Raises:
+        MasterKeyError: the master key that is named can not be used.
+    """
+    if key_service(settings) is None and settings.auth == "builtin":
+        raise RefusedError(
+            "The built-in authorization server encrypts its keys: set FHIR_MASTER_KEY (`fhir-server keys new` makes one), "
+            "FHIR_MASTER_KEY_FILE or FHIR_KEY_SERVICE."
+        )
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True
@@ -100,7 +115,7 @@ def mongodb(settings: Settings) -> Iterator[tuple[Settings, EmbeddedMongod | Non
         yield settings, None
         return
     with EmbeddedMongod(settings.data_dir, cache_mb=settings.mongodb_cache_mb) as mongod:
-        yield settings.model_copy(update={"mongodb_uri": mongod.uri}), mongod
+        yield _with_master_key(settings.model_copy(update={"mongodb_uri": mongod.uri})), mongod
 
 
 @contextlib.contextmanager
@@ -112,8 +127,17 @@ def mongodb_shared(settings: Settings) -> Iterator[Settings]:
             if mongod is not None:
                 mongod.wait()
         except DataDirectoryInUseError:
-            found = settings.model_copy(update={"mongodb_uri": running_uri(settings.data_dir)})
+            found = _with_master_key(settings.model_copy(update={"mongodb_uri": running_uri(settings.data_dir)}))
         yield found
+
+
+def _with_master_key(settings: Settings) -> Settings:
+    """Return settings that name a master key: beside the embedded MongoDB a file, made when it is first needed."""
+    if settings.master_key or settings.master_key_file or settings.key_service:
+        return settings
+    path = settings.data_dir / KEY_FILE
+    make_key_file(path)
+    return settings.model_copy(update={"master_key_file": path})
 
 
 @contextlib.contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from fhir_server.commands import settings_with, with_mongodb
+from fhir_server.commands import FAILED, ended, settings_with, with_mongodb
 from fhir_server.config import Settings
 
 if TYPE_CHECKING:
@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 def with_service(data: Path | None, work: "Callable[[Service], Awaitable[T]]") -> T:
     """Do the work on the records of the authorization server, also while it runs."""
-    from fhir_server.search.index import index_models  # noqa: PLC0415 -- they take long to import
+    from fhir_server.fhir.outcome import FhirError  # noqa: PLC0415 -- they take long to import
+    from fhir_server.search.index import index_models  # noqa: PLC0415
     from fhir_server.security.authorization.service import Service  # noqa: PLC0415
     from fhir_server.store.database import Database, connect  # noqa: PLC0415
 
@@ -23,6 +24,9 @@ def with_service(data: Path | None, work: "Callable[[Service], Awaitable[T]]") -
         async with connect(found.mongodb_uri, found) as client:
             service = Service(Database(client[found.mongodb_database], found, index_models), found)
             await service.prepare()
-            return await work(service)
+            try:
+                return await work(service)
+            except FhirError as error:
+                raise ended(str(error), FAILED) from None
 
     return with_mongodb(settings_with(data_dir=data), main)

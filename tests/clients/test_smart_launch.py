@@ -21,6 +21,8 @@ import pytest
 from fhirclient.client import FHIRClient
 from fhirclient.models.patient import Patient
 
+from fhir_server.store.master import new_master_key
+
 SMART = Path(__file__).parent / "smart"
 PASSWORD = "correct horse battery staple"
 CLIENT = "growth-chart"
@@ -60,6 +62,7 @@ def place(mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     tag, port = uuid.uuid4().hex[:12], free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FHIR_")} | {
         "FHIR_AUTH": "builtin",
+        "FHIR_MASTER_KEY": new_master_key(),
         "FHIR_MONGODB_URI": mongodb_uri,
         "FHIR_MONGODB_DATABASE": f"fhir_smart_{tag}",
         "FHIR_DATA_DIR": str(tmp_path_factory.mktemp("data")),

@@ -22,7 +22,7 @@ from fhir_server.security.authorization.keys import SigningKeys
 from fhir_server.security.authorization.launches import Launches
 from fhir_server.security.authorization.place import Place
 from fhir_server.security.authorization.revoked import Revoked
-from fhir_server.security.authorization.sealing import DatabaseSealer, Sealer
+from fhir_server.security.authorization.sealing import Sealer
 from fhir_server.security.authorization.sessions import Sessions
 from fhir_server.security.authorization.users import User, Users
 from fhir_server.store.database import Database
@@ -36,7 +36,7 @@ class Service:
         self.settings = settings
         self.now = now
         self.place = Place.of(settings)
-        self.sealer: Sealer = DatabaseSealer(database)
+        self.sealer = Sealer(database)
         self.users = Users(database)
         self.clients = Clients(database)
         self.revoked = Revoked(database, now)

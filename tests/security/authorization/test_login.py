@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pyotp
 import pytest
-from auth_world import PASSWORD, Browser, World, request_params, sent_to_app
+from auth_world import PASSWORD, Browser, World, client_for, request_params, sent_to_app
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
