@@ -13,7 +13,9 @@ import typer
 from fhir_server import __version__
 from fhir_server.commands import FAILED, REFUSED, Data, ended, settings_with, with_mongodb
 from fhir_server.commands.auth import auth
+from fhir_server.commands.blobs import blobs
 from fhir_server.commands.duplicates import find_duplicates
+from fhir_server.commands.keys import keys
 from fhir_server.commands.tenants import tenants
 from fhir_server.config import Settings
 from fhir_server.terminal import BytesRead, console, progress_bar, show_findings, show_report
@@ -31,7 +33,9 @@ app = typer.Typer(
     "options override them. Without FHIR_MONGODB_URI the server runs a MongoDB of its own on the data directory.",
 )
 app.add_typer(auth)
+app.add_typer(blobs)
 app.command()(find_duplicates)
+app.add_typer(keys)
 app.add_typer(tenants)
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from pymongo.errors import PyMongoError
 
+from fhir_server.blobs.examining import examine_media
 from fhir_server.config import Settings
 from fhir_server.search.index import index_models
 from fhir_server.search.reindex import PROGRESS
@@ -74,6 +75,9 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
             return
         yield await _examine_transactions(database)
         yield await _examine_reindex(database)
+        async for seen in examine_media(settings):
+            yield Finding(*seen)
+        yield await _examine_keys(database)
         for type_ in sorted(await database.existing_types()):
             yield await _examine_indexes(database, type_)
 
@@ -137,6 +141,20 @@ async def _examine_transactions(database: Database) -> Finding:
     except PyMongoError as error:
         return Finding("Transactions", ok=False, found=f"fail ({type(error).__name__})", mend=mend)
     return Finding("Transactions", ok=True, found="work, writes reach a majority")
+
+
+async def _examine_keys(database: Database) -> Finding:
+    """Look whether this server can decrypt what its tenants have encrypted."""
+    keyring = database.keyring
+    tenants = await keyring.tenants()
+    shut = [one for one in tenants if len((await keyring.ready(one)).generations) < len(await keyring.generations(one))]
+    if shut:
+        mend = "Set FHIR_MASTER_KEY (or FHIR_MASTER_KEYS_PREVIOUS) to the key that `fhir-server keys list` names."
+        return Finding("Master key", ok=False, found=f"does not open the keys of {', '.join(shut)}", mend=mend)
+    if keyring.service is None and keyring.systems.names:
+        mend = "Set FHIR_MASTER_KEY to what `fhir-server keys new` prints, and keep it apart from the database."
+        return Finding("Master key", ok=False, found="there is none: protected identifiers are refused", mend=mend)
+    return Finding("Master key", ok=True, found=f"opens the keys of {len(tenants)} tenants")
 
 
 async def _examine_reindex(database: Database) -> Finding:

@@ -232,8 +232,10 @@ class Restoring:
 
     def restore(self, resource: Resource) -> Resource:
         """Return the resource with the values that its masked ones stand for; the same object where none is masked."""
-        found = self._copy(resource, resource.get("resourceType", ""))
-        return self._with_texts(found) if self._texts else found
+        found: Resource = self._copy(resource, resource.get("resourceType", ""))
+        if self._texts:
+            found = self._with_texts(found)
+        return found
 
     def _copy(self, node: Any, path: str) -> Any:
         if isinstance(node, dict):

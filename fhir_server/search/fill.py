@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from fhir_server.exchange import Resource
+from fhir_server.fhir.codec import encode
 from fhir_server.search.index import entries
 from fhir_server.search.indexes import MOST, custom_index_models
 from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.registries import FILLED, REFRESH_SECONDS, TYPE, custom_parameters, region_of
 from fhir_server.search.reindex import PROGRESS, Step, reindex
+from fhir_server.store.cipher import blind
 from fhir_server.store.database import Database
 
 _RUN: Final = "(run)"
@@ -50,6 +52,8 @@ async def fill(
     restart = restart or await _has_changed(database, sorted(new))
 
     def computed(tenant: str, resource: Resource) -> Mapping[str, Any]:
+        if database.keyring.systems.mentioned(encode(resource)):
+            resource = blind(database.keyring, tenant, resource)
         return entries(resource, registries.get(tenant) or region_of(database, tenant), base_url)
 
     changed = await reindex(database, computed, types=types, restart=restart, progress=progress)

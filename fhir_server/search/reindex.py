@@ -74,7 +74,7 @@ async def _reindex_type(database: Database, entries: Entries, type_: str, after:
     total = await collection.estimated_document_count()
     seen = await collection.count_documents({"_id": {"$lte": after}}) if after else 0
     changed = 0
-    while documents := await collection.find({"_id": {"$gt": after}}).sort("_id", 1).limit(BATCH).to_list():
+    while documents := await _batch(database, type_, after):
         computed = [(document, dict(entries(document["t"], document["r"]))) for document in documents if document.get("r")]
         await _accompany(database, type_, computed)
         updates = [_update(document, found) for document, found in computed if found != document.get("s")]
@@ -86,6 +86,11 @@ async def _reindex_type(database: Database, entries: Entries, type_: str, after:
         await database.collection(PROGRESS).update_one({"_id": type_}, {"$set": {"after": after}}, upsert=True)
         progress(Step(type_, seen, changed, max(total, seen)))
     return changed
+
+
+async def _batch(database: Database, type_: str, after: str) -> list[Document]:
+    await database.keyring.ready_all()
+    return await database.collection(type_).find({"_id": {"$gt": after}}).sort("_id", 1).limit(BATCH).to_list()
 
 
 async def _accompany(database: Database, type_: str, computed: Iterable[tuple[Document, Mapping[str, Any]]]) -> None:

@@ -8,7 +8,7 @@ generation of keys.
 
 import hmac
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from typing import Any, Final
 
@@ -126,15 +126,3 @@ def guard_key(keyring: Keyring, tenant: str, key: str) -> str:
     """
     generations = keyring.ring(tenant).generations
     return hmac.digest(generations[0].index_key, key.encode(), "sha256").hex() if generations else key
-
-
-def sealed_paths(node: Any, path: str = "r") -> Iterator[tuple[str, Binary]]:
-    """Yield path and data of all that is encrypted in a resource that was decoded without decrypting."""
-    if isinstance(node, dict):
-        for name, value in node.items():
-            yield from sealed_paths(value, f"{path}.{name}")
-    elif isinstance(node, list):
-        for place, value in enumerate(node):
-            yield from sealed_paths(value, f"{path}.{place}")
-    elif isinstance(node, Binary) and node.subtype == USER_DEFINED_SUBTYPE:
-        yield path, node

@@ -31,6 +31,7 @@ State = Literal["new", "active", "old", "retired"]
 """`new` is known but not used yet, `old` is no longer used but still found, `retired` encrypts nothing any more."""
 
 KEYS: Final = "_keys"
+NO_MASTER_KEY: Final = "there is no master key (FHIR_MASTER_KEY)"
 REFRESH_SECONDS: Final = 5.0
 KEY_BYTES: Final = 32
 ID_BYTES: Final = 8
@@ -79,15 +80,20 @@ class Ring:
 
 
 NO_KEYS: Final = Ring()
+_LOCKED: Final = (
+    "Protected identifiers can not be encrypted or decrypted: the server has no master key, or not the one that the tenant's"
+    " keys are wrapped with (FHIR_MASTER_KEY). `fhir-server doctor` says more."
+)
 
 
 def locked() -> FhirError:
     """503: there is no key, or none that this server can unwrap."""
-    text = (
-        "Protected identifiers can not be encrypted or decrypted: the server has no master key, or not the one that the"
-        " tenant's keys are wrapped with (FHIR_MASTER_KEY). `fhir-server doctor` says more."
-    )
-    return unavailable(text, 60, "security")
+    return unavailable(_LOCKED, 60, "security")
+
+
+def is_locked(error: Exception) -> bool:
+    """Tell whether an error of decoding is `locked`, of which PyMongo keeps the text only."""
+    return _LOCKED in str(error)
 
 
 class Keyring:
@@ -135,10 +141,19 @@ class Keyring:
                 self._rings[tenant] = self._clock(), await self._unwrapped(documents)
         return self.ring(tenant)
 
+    async def tenants(self) -> list[str]:
+        """Return the tenants that have keys."""
+        return sorted(await self._collection.distinct("t"))
+
     async def ready_all(self) -> None:
         """Know the keys of all tenants that have any."""
-        for tenant in await self._collection.distinct("t"):
-            await self.ready(tenant)
+        for tenant in await self.tenants():
+            if not self.is_ready(tenant):
+                await self.ready(tenant)
+
+    async def generations(self, tenant: str = "") -> list[Document]:
+        """Return the documents of the keys of a tenant, or of all of them."""
+        return await self._collection.find({"t": tenant} if tenant else {}).sort("_id", ASCENDING).to_list()
 
     def forget(self, tenant: str) -> None:
         """Read the keys of a tenant anew when they are next asked for."""
@@ -160,19 +175,25 @@ class Keyring:
         await self._collection.create_index([("t", ASCENDING), ("n", ASCENDING)])
         await self._collection.insert_one(found)
 
-    async def rewrap(self, document: Document) -> None:
-        """Wrap a generation of keys by the master key of today.
+    async def rewrap_all(self) -> int:
+        """Wrap all keys by the master key of today; return how many were wrapped by another one.
 
         Raises:
-            MasterKeyError: the master key that they are wrapped with is not known here.
+            MasterKeyError: a master key that some are wrapped with is not known here.
         """
         if self.service is None:
-            raise MasterKeyError("there is no master key")
-        wrapped: Document = {"m": self.service.key_id}
+            raise MasterKeyError(NO_MASTER_KEY)
+        wanted = [one for one in await self.generations() if one["m"] != self.service.key_id]
+        for document in wanted:
+            await self._rewrap(self.service, document)
+        return len(wanted)
+
+    async def _rewrap(self, service: KeyService, document: Document) -> None:
+        wrapped: Document = {"m": service.key_id}
         for name in "dx":
             context = _context(document, name)
-            key = await self.service.unwrap(document["m"], document[name], context)
-            wrapped[name] = await self.service.wrap(key, context)
+            key = await service.unwrap(document["m"], document[name], context)
+            wrapped[name] = await service.wrap(key, context)
         await self._collection.update_one({"_id": document["_id"], "m": document["m"]}, {"$set": wrapped})
 
     async def _read(self, tenant: str) -> list[Document]:
@@ -199,7 +220,7 @@ class Keyring:
         known = self._known.get(document["_id"])
         if known is None or known.id != document["k"]:
             if self.service is None:
-                raise MasterKeyError("there is no master key")
+                raise MasterKeyError(NO_MASTER_KEY)
             keys = [await self.service.unwrap(document["m"], document[name], _context(document, name)) for name in "dx"]
             known = Generation(document["n"], bytes(document["k"]), document["a"], AESGCM(keys[0]), keys[1])
         if known.state != document["a"]:

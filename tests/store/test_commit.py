@@ -131,7 +131,7 @@ async def test_callers_that_go_away_disturb_nobody(repo: Repository) -> None:
 async def test_a_transaction_updates_what_an_update_has_left_a_copy_of(repo: Repository, store: Database, tenant: str) -> None:
     first = creation("left")
     await repo.commit(Unit((first,)))
-    left = job(tenant, Unit((change(first.version),))).items[0].superseded
+    left = job(tenant, Unit((change(first.version),)), repo.database.keyring).items[0].superseded
     assert left is not None
     await store.collection("Basic" + HISTORY).insert_one(left)
     assert await numbers(repo, "left") == [1]
