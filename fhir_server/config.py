@@ -346,7 +346,7 @@ class Settings(BaseSettings):
     )
 
     # Extensions and events
-    extensions: str = Field("", description="Comma-separated modules of extensions that are loaded.")
+    extensions: str = Field("prm_ext.patients", description="Comma-separated modules of extensions that are loaded.")
     events: bool = Field(True, description="Tell what happens as events, by a process beside those that answer requests.")
     redis_url: str = Field(
         "", description="Redis or Valkey that events are published to. Empty: an embedded Valkey is started on `data_dir`."

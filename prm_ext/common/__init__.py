@@ -1,0 +1,1 @@
+"""What the features of the product share: problem details, the context of a request, paging."""

@@ -1,0 +1,18 @@
+"""The context of a request: the same principal, tenant and policy as at the FHIR door."""
+
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from fhir_server.exchange import Context
+from fhir_server.web.fhir import FhirApp
+from fhir_server.web.receive import Headers
+
+
+async def context_of(request: Request) -> Context:
+    """Return the context, or raise a FhirError: 401, 403 where nobody is let in."""
+    door: FhirApp = request.app.state.fhir
+    return await door.context(request.scope, Headers(request.scope["headers"]))
+
+
+CurrentContext = Annotated[Context, Depends(context_of)]
