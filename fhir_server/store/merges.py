@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal
+from weakref import WeakSet
 
-from pymongo import IndexModel, ReturnDocument
+from pymongo import IndexModel
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.errors import BulkWriteError
 
@@ -39,7 +40,9 @@ _INDEXES: Final = (
     IndexModel([("t", 1), ("source", 1)], name="source"),
     IndexModel([("t", 1), ("target", 1)], name="target"),
 )
-_prepared: set[int] = set()
+_PLAIN: Final = {"r": 0, "k": 0}
+"""All but what may be encrypted."""
+_prepared: "WeakSet[Database]" = WeakSet()
 
 
 class OvertakenError(Exception):
@@ -99,7 +102,7 @@ class Merge:
     def from_document(document: Document) -> "Merge":
         """Read its document."""
         values = {name: value for name, value in document.items() if name not in ("_id", "t", "i", "r", "k", "due")}
-        return Merge(tenant=document["t"], id=document["i"], input=document["r"], **values)
+        return Merge(tenant=document["t"], id=document["i"], input=document.get("r", {}), **values)
 
 
 class Merges:
@@ -112,10 +115,10 @@ class Merges:
 
     async def prepare(self) -> None:
         """Make the collections, before a transaction that writes them."""
-        if id(self._database) not in _prepared:
+        if self._database not in _prepared:
             await self._all.create_indexes(list(_INDEXES))
             await self._items.create_index([("t", 1), ("merge", 1)], name="merge")
-            _prepared.add(id(self._database))
+            _prepared.add(self._database)
 
     async def begin(self, merge: Merge, due: datetime | None, session: AsyncClientSession) -> None:
         """Write a new merge, within a transaction."""
@@ -142,24 +145,27 @@ class Merges:
         return Merge.from_document(found) if found else None
 
     async def running(self, tenant: str, patients: Iterable[str], session: AsyncClientSession | None = None) -> Merge | None:
-        """Return a merge that still moves references of one of the patients."""
+        """Return a merge that still moves references of one of the patients, without its input."""
         names = sorted(patients)
         either = {"$or": [{"source": {"$in": names}}, {"target": {"$in": names}}]}
-        found = await self._all.find_one({"t": tenant, "state": "running", **either}, session=session)
+        found = await self._all.find_one({"t": tenant, "state": "running", **either}, _PLAIN, session=session)
         return Merge.from_document(found) if found else None
 
-    async def claim(self, now: datetime, *, tenant: str = "") -> Merge | None:
-        """Return a merge that somebody has to work on now, for whoever asked alone, until the lease is over."""
+    async def claim(self, now: datetime, *, tenant: str = "") -> tuple[str, str] | None:
+        """Return tenant and id of a merge that somebody has to work on now: whoever asked, alone, until the lease is over.
+
+        It can be read where the keys of the tenant are known (`Keyring.ready`).
+        """
         condition: Document = {"due": {"$lte": now}} | ({"t": tenant} if tenant else {})
         found: Document | None = await self._all.find_one_and_update(
-            condition, {"$set": {"due": now + LEASE}}, sort=[("due", 1)], return_document=ReturnDocument.AFTER
+            condition, {"$set": {"due": now + LEASE}}, {"t": 1, "i": 1}, sort=[("due", 1)]
         )
-        return Merge.from_document(found) if found else None
+        return (found["t"], found["i"]) if found else None
 
     async def unfinished(self, tenant: str = "") -> list[Merge]:
-        """Return the merges that are not at their end."""
+        """Return the merges that are not at their end, without their input."""
         condition: Document = {"state": {"$in": _UNFINISHED}} | ({"t": tenant} if tenant else {})
-        return [Merge.from_document(document) async for document in self._all.find(condition)]
+        return [Merge.from_document(document) async for document in self._all.find(condition, _PLAIN)]
 
     async def note(self, merge: Merge, items: Sequence[Item], session: AsyncClientSession) -> Merge:
         """Add to the journal what was changed, within a transaction; return the merge with as many more parts.

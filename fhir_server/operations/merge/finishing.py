@@ -46,12 +46,14 @@ async def finish_due(
 ) -> int:
     """Do what is due of the merges of a tenant (none named: of all); return how many were worked on."""
     merges, worked = Merges(database), 0
-    while (merge := await merges.claim(now(), tenant=tenant)) is not None:
-        ctx = replace(await context_of(merge.tenant), base_url=merge.base_url)
+    while (claimed := await merges.claim(now(), tenant=tenant)) is not None:
+        ctx = await context_of(claimed[0])
+        merge = await merges.get(*claimed)
         try:
-            await advance(ctx, merge)
+            if merge is not None:
+                await advance(replace(ctx, base_url=merge.base_url), merge)
         except OvertakenError:
-            structlog.get_logger().info("somebody else got on with a merge", merge=merge.id)
+            structlog.get_logger().info("somebody else got on with a merge", merge=claimed[1])
         worked += 1
     return worked
 

@@ -135,7 +135,8 @@ def task(merge: Merge, now: datetime, *, problem: str = "") -> Resource:
 
 
 def _left(one: Mapping[str, str]) -> dict[str, Any]:
-    return {"type": {"text": one["text"]}, "valueReference": {"reference": one["reference"], "display": one["path"]}}
+    display = {"display": one["path"]} if one["path"] else {}
+    return {"type": {"text": one["text"]}, "valueReference": {"reference": one["reference"], **display}}
 
 
 def answer(
