@@ -2,15 +2,17 @@
 
 docs/decisions/0014-words-of-names.md
 
-    {_id: "{tenant}/{word}", t: tenant, k: [">lindqvist", ">indqvist", …, "-lindqvi", "-indqvi", …, "=ndqvi", …]}
+    _words       {_id: "{tenant}/{word}", t: tenant, k: ["lindqvist", "indqvist", "ndqvist", …]}
+    _words_less  {_id: "{tenant}/{what is left}", w: ["lindqvist", …]}
 
-A word is in it before a resource that has it (`fhir_server.store.companions`). `>` marks what follows from each of its
-letters on, `-` its beginning with at most one letter left out, `=` with two. There are few words, however many people bear
-them: what a text may mean is looked up here, and the words that are found are looked up among the entries of the resources.
+A word is in it before a resource that has it (`fhir_server.store.companions`). `k` has what follows from each of its letters
+on. `_words_less` lists the words of whose first seven letters a text is left when none, one or two of them are left out.
+There are few words, however many people bear them: what a text may mean is looked up here, and the words that are found are
+looked up among the entries of the resources.
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
 
@@ -26,9 +28,12 @@ from fhir_server.search.types.common import any_of
 from fhir_server.store.search import Search
 
 COLLECTION: Final = "_words"
-END: Final = ">"
+LESS: Final = "_words_less"
 ONE_LESS: Final = "-"
+"""Marks what is left of a word without at most one letter."""
 TWO_LESS: Final = "="
+SHORTEST_TWO_LESS: Final = 5
+"""Of shorter words too little is left without two letters."""
 LONGEST_END: Final = 32
 SHORTEST_END: Final = 2
 BEGINNING: Final = 7
@@ -45,6 +50,7 @@ class Words:
     """The companions of resources with names."""
 
     collection = COLLECTION
+    lists = LESS
     indexes = (IndexModel([("t", ASCENDING), ("k", ASCENDING)], name="keys"),)
 
     def keys(self, tenant: str, type_: str, index: Mapping[str, Any]) -> Iterable[str]:
@@ -54,10 +60,17 @@ class Words:
     def document(self, key: str) -> dict[str, Any]:
         """Return a word with what it is found by."""
         tenant, _, word = key.partition("/")
-        ends = {END + word[start : start + LONGEST_END] for start in range(max(1, len(word) - SHORTEST_END + 1))}
+        ends = {word[start : start + LONGEST_END] for start in range(max(1, len(word) - SHORTEST_END + 1))}
+        return {"_id": key, "t": tenant, "k": sorted(ends)}
+
+    def listed(self, key: str) -> Iterator[tuple[str, str]]:
+        """Return the lists that a word stands in."""
+        tenant, _, word = key.partition("/")
         one, two = shortened(word)
-        left = {ONE_LESS + text for text in one} | {TWO_LESS + text for text in two}
-        return {"_id": key, "t": tenant, "k": sorted(ends | left)}
+        for text in one:
+            yield f"{tenant}/{ONE_LESS}{text}", word
+        for text in two if len(word) >= SHORTEST_TWO_LESS else ():
+            yield f"{tenant}/{TWO_LESS}{text}", word
 
 
 WORDS: Final = Words()
@@ -115,26 +128,31 @@ async def _words_around(access: Access, text: str) -> list[str] | None:
         return await _look_up(access, {"_id": {"$regex": f"^{access.repo.tenant}/{re.escape(last[:LONGEST_END])}"}})
     if len(first) < SHORTEST_END:
         return None
-    return await _look_up(access, {"k": END + first} if len(first) < LONGEST_END else _by_key(first))
+    return await _look_up(access, {"k": first} if len(first) < LONGEST_END else _by_key(first))
 
 
 def _by_key(text: str) -> Filter:
-    return {"k": {"$regex": f"^{END}{re.escape(text[:LONGEST_END])}"}}
+    return {"k": {"$regex": f"^{re.escape(text[:LONGEST_END])}"}}
 
 
 async def _look_up(access: Access, condition: Filter) -> list[str] | None:
-    found = await known_words(access, condition, MOST_WORDS + 1)
-    return found if len(found) <= MOST_WORDS else None
-
-
-async def known_words(access: Access, condition: Filter, limit: int) -> list[str]:
-    """Return up to `limit` words of the tenant that meet a condition."""
     tenant = access.repo.tenant
-    search = Search(COLLECTION, {"t": tenant, **condition}, {"_id": 1}, (), limit, access.remaining_ms())
+    search = Search(COLLECTION, {"t": tenant, **condition}, {"_id": 1}, (), MOST_WORDS + 1, access.remaining_ms())
     with access.in_time():
         # Not within the transaction: what it writes itself has its words outside of it.
         found = await access.repo.database.find(search)
-    return [document["_id"][len(tenant) + 1 :] for document in found]
+    return [document["_id"][len(tenant) + 1 :] for document in found] if len(found) <= MOST_WORDS else None
+
+
+async def words_left(access: Access, texts: Iterable[str]) -> set[str]:
+    """Return the words of which one of the texts, each with its mark, is left."""
+    names = sorted(f"{access.repo.tenant}/{text}" for text in texts)
+    if not names:
+        return set()
+    search = Search(LESS, {"_id": {"$in": names}}, {"_id": 0, "w": 1}, (), len(names), access.remaining_ms())
+    with access.in_time():
+        found = await access.repo.database.find(search)
+    return {word for document in found for word in document["w"]}
 
 
 async def words_from(access: Access, start: str, limit: int) -> list[str]:

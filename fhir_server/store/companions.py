@@ -9,7 +9,7 @@ costs nothing here. One whose resource is then not written, after all, does no h
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
-from pymongo import IndexModel
+from pymongo import IndexModel, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError
 
@@ -43,8 +43,17 @@ class Companions(Protocol):
         """Return the `_id` of the companions that a resource needs."""
         ...
 
+    @property
+    def lists(self) -> str:
+        """The collection of lists that companions stand in."""
+        ...
+
     def document(self, key: str) -> Document:
         """Return a companion."""
+        ...
+
+    def listed(self, key: str) -> Iterable[tuple[str, str]]:
+        """Return the `_id` of each list that a companion stands in, and what stands there, in its array `w`."""
         ...
 
 
@@ -74,9 +83,16 @@ class Known:
 class Accompanist:
     """Sees to it that the companions are there."""
 
-    def __init__(self, companions: Companions, collection: AsyncCollection[Document], patience: float) -> None:
+    def __init__(
+        self,
+        companions: Companions,
+        collection: AsyncCollection[Document],
+        lists: AsyncCollection[Document],
+        patience: float,
+    ) -> None:
         self._companions = companions
         self._collection = collection
+        self._lists = lists
         self._known = Known()
         self._maker: Batcher[list[str], None] = Batcher(self._make, parallel=1, patience=patience)
         self._prepared = False
@@ -100,15 +116,28 @@ class Accompanist:
 
     async def _insert(self, keys: Sequence[str]) -> None:
         found = {document["_id"] async for document in self._collection.find({"_id": {"$in": keys}}, {"_id": 1})}
-        new = [self._companions.document(key) for key in keys if key not in found]
+        new = [key for key in keys if key not in found]
         if not new:
             return
+        await self._list(new)
         try:
-            await self._collection.insert_many(new, ordered=False)
+            # Last: a companion that is there stands in all its lists.
+            await self._collection.insert_many([self._companions.document(key) for key in new], ordered=False)
         except BulkWriteError as error:
             others = [one for one in error.details["writeErrors"] if not is_key_conflict(one)]
             if others or error.details["writeConcernErrors"]:
                 raise
+
+    async def _list(self, keys: Iterable[str]) -> None:
+        lists: dict[str, list[str]] = {}
+        for key in keys:
+            for name, text in self._companions.listed(key):
+                lists.setdefault(name, []).append(text)
+        changes: list[UpdateOne] = [
+            UpdateOne({"_id": name}, {"$addToSet": {"w": {"$each": texts}}}, upsert=True) for name, texts in sorted(lists.items())
+        ]
+        if changes:
+            await self._lists.bulk_write(changes, ordered=False)
 
 
 Accompany = Callable[[str, Iterable[Indexed]], Awaitable[None]]

@@ -103,7 +103,8 @@ class Database:
         self.accompany: Accompany = alone
         """Makes what has to be there before resources of a tenant are written, given with their index entries."""
         if companions is not None:
-            self.accompany = Accompanist(companions, self.collection(companions.collection), self.patience)
+            collection, lists = self.collection(companions.collection), self.collection(companions.lists)
+            self.accompany = Accompanist(companions, collection, lists, self.patience)
 
     @property
     def patience(self) -> float:

@@ -14,14 +14,12 @@ from rapidfuzz.process import extract
 from fhir_server.matching.names import namesakes
 from fhir_server.search import vocabulary
 from fhir_server.search.access import Access
-from fhir_server.search.sort import Filter
 
 EXACT, NAMESAKE, BEGUN = 0.0, 0.5, 0.75
 """What a word is away from the one that was typed: the word itself, a nickname, what it begins. Each slip counts 1."""
 MOST: Final = 64
 """So many words are tried for one that was typed, the nearest first."""
 MOST_BEGUN: Final = 200
-MOST_READ: Final = 3000
 SHORTEST_BEGUN: Final = 2
 SHORTEST: Final = {1: 3, 2: 5}
 """In words of so many letters so many slips are looked for."""
@@ -64,7 +62,7 @@ async def _nothing() -> list[str]:
     return []
 
 
-async def _within(access: Access, words: Iterable[str], slips: int) -> list[str]:
+async def _within(access: Access, words: Iterable[str], slips: int) -> set[str]:
     """Return the words that so many slips may lead to, and others."""
     wanted: set[str] = set()
     for word in words:
@@ -75,19 +73,16 @@ async def _within(access: Access, words: Iterable[str], slips: int) -> list[str]
                 wanted |= {vocabulary.TWO_LESS + text for text in one | two}
         elif slips == 1:
             wanted.add(vocabulary.ONE_LESS + word)
-    return await vocabulary.known_words(access, _among(wanted), MOST_READ) if wanted else []
+    return await vocabulary.words_left(access, wanted)
 
 
-def _among(wanted: Iterable[str]) -> Filter:
-    return {"k": {"$in": sorted(wanted)}}
-
-
-def _measured(words: Sequence[str], known: Sequence[str], slips: int) -> list[dict[str, float]]:
+def _measured(words: Sequence[str], known: Iterable[str], slips: int) -> list[dict[str, float]]:
     """Return for each word those that are at most so many slips away, and how many."""
+    choices = list(known)
     found: list[dict[str, float]] = []
     for word in words:
         most = slips if len(word) >= SHORTEST[slips] else 0
-        near = extract(word, known, scorer=OSA.distance, score_cutoff=most, limit=None)
+        near = extract(word, choices, scorer=OSA.distance, score_cutoff=most, limit=None)
         found.append({one: float(distance) for one, distance, _ in near})
     return found
 

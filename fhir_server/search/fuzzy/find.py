@@ -27,7 +27,9 @@ MOST_WORDS: Final = 100
 READ: Final = 40
 READ_FAR: Final = 60
 READ_DAY: Final = 300
+SOMETHING: Final = 0.1
 NEAR: Final = 1.0
+CLOSE: Final = 0.75
 ENOUGH: Final = 0.85
 """What fits so well is not surpassed by a word with two slips."""
 _TYPE: Final = "Patient"
@@ -44,7 +46,8 @@ class Sought:
     narrow: Filter
     """Whom to look among."""
     dates: Sequence[Filter] = ()
-    numbers: Sequence[Filter] = ()
+    numbers: Sequence[Sequence[Filter]] = ()
+    """For each number the ways to find it; together MongoDB would read the whole collection for them."""
 
     @property
     def is_day(self) -> bool:
@@ -60,6 +63,16 @@ class Ranked:
     document: Document
 
 
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """What is looked up, and how much of it is read."""
+
+    filters: Sequence[Filter]
+    limit: int = READ
+    near: bool = True
+    """Whether what it finds is at most one slip away."""
+
+
 @dataclass(slots=True)
 class Finder:
     """Looks for patients in one or two steps."""
@@ -69,30 +82,31 @@ class Finder:
     projection: Mapping[str, Any]
     """What to read of each patient: `FIELDS`, and what is shown."""
     _found: dict[str, Document] = field(default_factory=dict)
+    _near: set[str] = field(default_factory=set)
     _hits: list[set[str]] = field(default_factory=list)
 
-    async def best(self, count: int) -> list[Ranked]:
-        """Return up to `count` patients that fit best."""
+    async def best(self, shown: int) -> list[Ranked]:
+        """Return up to `MOST` patients that fit best; the first `shown` matter most."""
         typed = self.sought.typed
-        numbers = asyncio.gather(*(self._read([one], READ) for one in self.sought.numbers))
+        numbers = asyncio.gather(*(self._having_number(ways) for ways in self.sought.numbers))
         expanded = await expand.nearest(self.access, typed.words, typed.open) if typed.words else Expanded((), ())
-        await self._look(self._near(expanded))
-        self._hits = [{document["i"] for document in found} for found in await numbers]
+        await self._look(nearby(self.sought, expanded))
+        self._hits = list(await numbers)
         ranked = self._ranked(expanded)
-        if typed.words and not self._suffices(ranked, count):
+        if typed.words and not self._suffices(ranked, shown):
             expanded = await expand.farther(self.access, expanded)
-            await self._look(self._far(expanded))
+            await self._look(far_off(expanded))
             ranked = self._ranked(expanded)
         if not ranked and len(typed.words) > 1:
-            await self._look(self._apart(expanded))
+            await self._look([Lookup([_having(one)]) for one in expanded.meanings if one])
             ranked = self._ranked(expanded)
-        return ranked[:count]
+        return ranked[:MOST]
 
-    def _suffices(self, ranked: Sequence[Ranked], count: int) -> bool:
+    def _suffices(self, ranked: Sequence[Ranked], shown: int) -> bool:
         """Tell whether words with two slips would not change what is shown first."""
-        if ranked and ranked[0].score > 1 - 2 * rank.ANOTHER_WORD:
+        if ranked and ranked[0].score >= CLOSE and ranked[0].document["i"] in self._near:
             return True
-        return len(ranked) >= count and ranked[count - 1].score >= ENOUGH
+        return len(ranked) >= shown and ranked[shown - 1].score >= ENOUGH
 
     def _ranked(self, expanded: Expanded) -> list[Ranked]:
         found = []
@@ -102,57 +116,65 @@ class Finder:
                 found.append(Ranked(fits, document))
         return sorted(found, key=lambda one: (-one.score, one.document["i"]))
 
-    async def _look(self, lookups: Iterable[tuple[list[Filter], int]]) -> None:
-        await asyncio.gather(*(self._read(filters, limit) for filters, limit in lookups))
+    async def _having_number(self, ways: Sequence[Filter]) -> set[str]:
+        found = await asyncio.gather(*(self._read(Lookup([way])) for way in ways))
+        return set().union(*found)
 
-    async def _read(self, filters: list[Filter], limit: int) -> list[Document]:
-        wanted = all_of([one for one in (self.sought.narrow, *filters) if one])
-        documents = await self.access.read(_TYPE, wanted, self.projection, limit=limit)
+    async def _look(self, lookups: Iterable[Lookup]) -> None:
+        await asyncio.gather(*(self._read(lookup) for lookup in lookups))
+
+    async def _read(self, lookup: Lookup) -> set[str]:
+        wanted = all_of([one for one in (self.sought.narrow, *lookup.filters) if one])
+        documents = await self.access.read(_TYPE, wanted, self.projection, limit=lookup.limit)
         self._found |= {document["i"]: document for document in documents}
-        return documents
+        ids = {document["i"] for document in documents}
+        if lookup.near:
+            self._near |= ids
+        return ids
 
-    def _near(self, expanded: Expanded) -> list[tuple[list[Filter], int]]:
-        """Return what to look up first, with how much to read of it."""
-        dates = [_any_of(self.sought.dates)] if self.sought.dates else []
-        meanings = expanded.meanings
-        if not meanings:
-            return [(dates, READ_DAY)] if dates else []
-        named = [self._having(one, NEAR) for one in meanings]
-        lookups: list[tuple[list[Filter], int]] = []
-        if dates:
-            lookups.append(([*dates, _any_of(named) if self.sought.is_day else self._by_name(expanded)], READ))
-        if len(meanings) == 1:
-            exact = [word for word, distance in meanings[0].items() if distance == EXACT]
-            others = [word for word, distance in meanings[0].items() if EXACT < distance <= NEAR][:MOST_WORDS]
-            return [*lookups, *(([_having_words(words)], READ_FAR) for words in (exact, others) if words)]
-        if len(meanings) > 2:  # noqa: PLR2004 -- a pair
-            for one, other in combinations(range(len(meanings)), 2):
-                rest = [named[place] for place in range(len(meanings)) if place not in (one, other)]
-                both = Expanded((), (meanings[one], meanings[other]))
-                lookups.append(([_among(_pairs(both, EXACT, 2 * NEAR)), *rest], READ))
-        tiers = ((EXACT, EXACT, READ), (0.1, NEAR, READ), (NEAR + 0.1, 2 * NEAR, READ_FAR))
-        found = ((_pairs(expanded, least, most), limit) for least, most, limit in tiers)
-        return [*lookups, *(([_among(keys)], limit) for keys, limit in found if keys)]
 
-    def _by_name(self, expanded: Expanded) -> Filter:
-        if len(expanded.meanings) == 1:
-            return self._having(expanded.meanings[0], NEAR)
-        return _among(_pairs(expanded, EXACT, 2 * NEAR))
+def nearby(sought: Sought, expanded: Expanded) -> list[Lookup]:
+    """Return what to look up first."""
+    meanings = expanded.meanings
+    if not meanings:
+        return [Lookup([_any_of(sought.dates)], READ_DAY)] if sought.dates else []
+    lookups = _dated(sought, expanded) if sought.dates else []
+    if len(meanings) == 1:
+        exact = [word for word, distance in meanings[0].items() if distance == EXACT]
+        others = [word for word, distance in meanings[0].items() if EXACT < distance <= NEAR][:MOST_WORDS]
+        return [*lookups, *(Lookup([_having_words(words)], READ_FAR) for words in (exact, others) if words)]
+    tiers = ((EXACT, EXACT, READ), (SOMETHING, NEAR, READ), (NEAR + SOMETHING, 2 * NEAR, READ_FAR))
+    found = ((_pairs(expanded, least, most), limit, most <= NEAR) for least, most, limit in tiers)
+    return [*lookups, *_whole(meanings), *(Lookup([_among(keys)], limit, near) for keys, limit, near in found if keys)]
 
-    def _far(self, expanded: Expanded) -> list[tuple[list[Filter], int]]:
-        """Return what two slips in a word lead to."""
-        if len(expanded.meanings) == 1:
-            words = [word for word, distance in expanded.meanings[0].items() if distance > NEAR][:MOST_WORDS]
-            return [([_having_words(words)], READ_FAR)] if words else []
-        keys = _pairs(expanded, NEAR + 0.1, 3 * NEAR, slipped=True)
-        return [([_among(keys)], READ_FAR)] if keys else []
 
-    def _apart(self, expanded: Expanded) -> list[tuple[list[Filter], int]]:
-        """Return patients that have one of the words only."""
-        return [([self._having(one, NEAR)], READ) for one in expanded.meanings if one]
+def _dated(sought: Sought, expanded: Expanded) -> list[Lookup]:
+    """Return who was born then and has one of the words; where many were born then, a pair of them."""
+    if sought.is_day or len(expanded.meanings) == 1:
+        named = _any_of([_having(one) for one in expanded.meanings])
+    else:
+        named = _among(_pairs(expanded, EXACT, 2 * NEAR))
+    return [Lookup([_any_of(sought.dates), named])]
 
-    def _having(self, meanings: Meanings, most: float) -> Filter:
-        return _having_words([word for word, distance in meanings.items() if distance <= most][:MOST_WORDS])
+
+def _whole(meanings: Sequence[Meanings]) -> list[Lookup]:
+    """Return who has all of more than two words: of those who have two of them there may be many."""
+    lookups = []
+    for one, other in combinations(range(len(meanings)), 2) if len(meanings) > 2 else ():  # noqa: PLR2004 -- a pair
+        rest = [_having(meanings[place]) for place in range(len(meanings)) if place not in (one, other)]
+        keys = _pairs(Expanded((), (meanings[one], meanings[other])), EXACT, 2 * NEAR)
+        if keys:
+            lookups.append(Lookup([_among(keys), *rest]))
+    return lookups
+
+
+def far_off(expanded: Expanded) -> list[Lookup]:
+    """Return what two slips in a word lead to."""
+    if len(expanded.meanings) == 1:
+        words = [word for word, distance in expanded.meanings[0].items() if distance > NEAR][:MOST_WORDS]
+        return [Lookup([_having_words(words)], READ_FAR, near=False)] if words else []
+    keys = _pairs(expanded, NEAR + SOMETHING, 3 * NEAR, slipped=True)
+    return [Lookup([_among(keys)], READ_FAR, near=False)] if keys else []
 
 
 def _pairs(expanded: Expanded, least: float, most: float, *, slipped: bool = False) -> list[str]:
@@ -174,6 +196,11 @@ def _pairs(expanded: Expanded, least: float, most: float, *, slipped: bool = Fal
 
 def _among(keys: Sequence[str]) -> Filter:
     return {f"s.{FIELD}": {"$in": list(keys)}}
+
+
+def _having(meanings: Meanings) -> Filter:
+    """Return the filter for patients with a word that is at most one slip away."""
+    return _having_words([word for word, distance in meanings.items() if distance <= NEAR][:MOST_WORDS])
 
 
 def _having_words(words: Sequence[str]) -> Filter:

@@ -66,7 +66,7 @@ async def _found(access: Access, registry: Registry, query: SearchQuery, typed: 
     numbers = [await _by_number(access, compiler, registry, number) for number in typed.numbers]
     fields = [field for code, field in FIELDS.items() if registry.get(_TYPE, code) is not None]
     projection = include.projection(registry, (_TYPE,), query.results.includes, fields)
-    return await Finder(access, Sought(typed, narrow, dates, numbers), projection).best(MOST)
+    return await Finder(access, Sought(typed, narrow, dates, numbers), projection).best(min(query.results.count, MOST) or MOST)
 
 
 def _permitted(typed: Typed, registry: Registry) -> Typed:
@@ -84,7 +84,7 @@ async def _by(compiler: Compiler, registry: Registry, code: str, values: Iterabl
     return (await compiler.compile(_TYPE, Match(parameter, "", tuple(values)))).filter
 
 
-async def _by_number(access: Access, compiler: Compiler, registry: Registry, number: Number) -> Filter:
+async def _by_number(access: Access, compiler: Compiler, registry: Registry, number: Number) -> list[Filter]:
     whole = " ".join(number.texts)
     ways = [await _by(compiler, registry, "identifier", _identifiers(access, number))]
     if number.may_be_phone:
@@ -93,7 +93,7 @@ async def _by_number(access: Access, compiler: Compiler, registry: Registry, num
         ways.append(await _by(compiler, registry, "email", (escape(whole),)))
     if number.dates:
         ways.append(await _by(compiler, registry, "birthdate", number.dates))
-    return {"$or": [way for way in ways if way is not None] or [{"_id": {"$in": []}}]}
+    return [way for way in ways if way is not None]
 
 
 def _identifiers(access: Access, number: Number) -> tuple[str, ...]:
