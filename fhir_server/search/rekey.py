@@ -7,7 +7,7 @@ or indexed by it any more, then `retired`, and kept for backups. Each step is wr
 whoever is interrupted goes on there.
 """
 
-import asyncio
+from asyncio import sleep
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -57,13 +57,13 @@ async def rotate(
         await keyring.add(tenant, newest, "new")
         states[newest] = "new"
     if states[newest] == "new":
-        await asyncio.sleep(patience)
+        await sleep(patience)
         await _set(database, tenant, newest, "active")
     before = [number for number, state in states.items() if number < newest and state != "retired"]
     for number in before:
         await _set(database, tenant, number, "old")
     keyring.forget(tenant)
-    await asyncio.sleep(patience)
+    await sleep(patience)
     total = 0
     while changed := await apply(database, tenant, base_url, progress=progress, below=newest):
         total += changed
