@@ -18,6 +18,7 @@ Text = Annotated[str, AfterValidator(tidy), StringConstraints(max_length=500), A
 Date = Annotated[str, StringConstraints(pattern=r"^[0-9]{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12][0-9]|3[01]))?)?$")]
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*$")]
 ReferenceId = Annotated[str, StringConstraints(pattern=r"^([A-Z][A-Za-z]+/)?[A-Za-z0-9.-]{1,64}$")]
+Url = Annotated[str, StringConstraints(pattern=r"^\S+$", max_length=2000)]
 Gender = Literal["male", "female", "other", "unknown"]
 Status = Literal["active", "inactive", "deceased"]
 ContactMethod = Literal["phone", "email", "whatsapp", "sms"]
@@ -116,7 +117,7 @@ class _Written(BaseModel):
     preferred_language: Language | None = Field(default=None, description="A language tag (BCP 47): `es`, `en-US`.")
     marital_status: Text | None = Field(default=None, description="`single`, `married`, `divorced`, `widowed` …, or any text.")
     primary_care_provider_id: ReferenceId | None = Field(default=None, description="The id of a Practitioner, or `Type/id`.")
-    photo_url: Text | None = None
+    photo_url: Url | None = None
     emergency_contact_name: Text | None = None
     emergency_contact_phone: Text | None = None
     emergency_contact_relationship: Text | None = None

@@ -2,6 +2,8 @@
 
 import pytest
 
+from tests.conftest import client_of
+
 PATIENTS = "http://test/api/v1/prm/patients"
 MRN = "urn:prm:mrn:"
 WHOLE = {
@@ -345,7 +347,15 @@ async def test_appointments_and_media_of_the_patient_are_listed_and_no_others(ht
     assert [item["title"] for item in rest["items"]] == ["Picture 0"]
 
 
-async def test_duplicates_are_shown_with_evidence_and_merged(http):
+@pytest.fixture
+async def wary(settings, database):
+    """A client of a server that looks for duplicates of new patients."""
+    async with client_of(settings.model_copy(update={"duplicates": "warn"}), database) as opened:
+        yield opened
+
+
+async def test_duplicates_are_shown_with_evidence_and_merged(wary):
+    http = wary
     same = {"legal_name": "Robert Ek", "date_of_birth": "1980-05-03", "primary_phone": "+14155550132", "gender": "male"}
     one = await created(http, **same)
     other = await created(http, **same, email="rob@example.org")
