@@ -15,7 +15,7 @@ from typing import Any, Final
 SSN: Final = "http://hl7.org/fhir/sid/us-ssn"
 _ALIASES: Final[Mapping[str, str]] = {"urn:oid:2.16.840.1.113883.4.1": SSN}
 """Other names of systems: https://terminology.hl7.org/NamingSystem-ssn.html."""
-_SSN = re.compile(r"(?!000|666)\d{3}(?P<dash>-?)(?!00)\d{2}(?P=dash)(?!0000)\d{4}")
+_SSN = re.compile(r"(?!000)\d{3}(?P<dash>-?)(?!00)\d{2}(?P=dash)(?!0000)\d{4}")
 _MAY_BE_SSN = re.compile(r"\d{3}[- ]?\d{2}[- ]?\d{4}")
 _FILLING = re.compile(r"[\s-]+")
 _HIDDEN = re.compile(r"[^\s-]")
@@ -84,7 +84,7 @@ def normal(value: str) -> str:
 
 
 def is_ssn(value: str) -> bool:
-    """Tell whether a value is a US social security number that can have been issued, or one of the 9xx that stand in."""
+    """Tell whether a value has the shape of a US social security number, in which no group is zero."""
     return _SSN.fullmatch(value) is not None
 
 
