@@ -1,13 +1,12 @@
 """Contexts: under what a Call is handled, made from what a process has."""
 
-from dataclasses import replace
-
 from fhir_server.blobs import Blobs
 from fhir_server.config import Settings
 from fhir_server.engine import handle, operation_entries
 from fhir_server.exchange import Context, Principal
 from fhir_server.extension import Extensions
 from fhir_server.search.registries import Registries
+from fhir_server.search.registry import Registry
 from fhir_server.security.permissions import Permissions
 from fhir_server.security.repository import GuardedRepository
 from fhir_server.store.commit import Committer
@@ -28,27 +27,38 @@ class Contexts:
         self._registries = Registries(database)
         self._operations = operation_entries(self.extensions.operations.values())
 
-    async def of(self, tenant: str, base_url: str, *, request_id: str = "", principal: Principal | None = None) -> Context:
-        """Return the context of one request."""
+    async def of(
+        self,
+        tenant: str,
+        base_url: str,
+        *,
+        request_id: str = "",
+        principal: Principal | None = None,
+        access: Permissions | None = None,
+    ) -> Context:
+        """Return the context of one request; that of the server itself where there is no `access`."""
         if not self.database.keyring.is_ready(tenant):
             await self.database.keyring.ready(tenant)
         return Context(
-            repo=Repository(self.database, self._committer, tenant),
+            repo=Repository(self.database, self._committer, tenant)
+            if access is None
+            else GuardedRepository(self.database, self._committer, tenant, access),
             settings=self.settings,
             dispatch=handle,
             base_url=base_url,
-            registry=await self._registries.of(tenant),
+            registry=await self.registry(tenant),
             behaviours=self.extensions.behaviours,
             operations=self._operations,
             added_operations=self.extensions.operations,
             principal=principal or Principal(),
+            access=access,
             blobs=self.blobs,
             request_id=request_id,
         )
 
-    def guarded(self, ctx: Context, access: Permissions) -> Context:
-        """Return the same context for somebody who may do no more than this."""
-        return replace(ctx, repo=GuardedRepository(self.database, self._committer, ctx.tenant, access), access=access)
+    async def registry(self, tenant: str) -> Registry:
+        """Return the search parameters of a tenant."""
+        return await self._registries.of(tenant)
 
     async def of_tenant(self, tenant: str) -> Context:
         """Return the context of what the server does by itself."""

@@ -12,7 +12,7 @@ from fhir_server.fhir.outcome import forbidden
 from fhir_server.security import identifiers
 from fhir_server.security.permissions import Permissions
 from fhir_server.security.repository import CHANGING, READING, GuardedRepository, refused
-from fhir_server.security.views import shown_reply
+from fhir_server.security.views import decoded, raw_of, shown_reply
 
 NEEDED: Final[Mapping[str, str]] = {
     "read": "r",
@@ -41,14 +41,22 @@ def entered(ctx: Context, call: Call, operation: Operation | None = None) -> tup
     check(access, call, operation)
     changes = call.interaction in _WRITES or (operation is not None and operation.affects_state)
     letters = CHANGING if changes else READING
-    if call.encoded and (access.limits.hidden or access.identifiers != "full"):
+    if call.encoded and access.limits.hidden and (call.type in access.limits.hidden or call.interaction != "read"):
         call = replace(call, encoded=False)  # What is hidden has to be taken out.
     return (ctx if repo.letters == letters else replace(ctx, repo=repo.showing(letters))), call
 
 
 def left(ctx: Context, reply: Reply) -> Reply:
     """Return the reply without what may not be shown."""
-    return reply if ctx.access is None else identifiers.shown_reply(ctx, shown_reply(ctx.access, reply))
+    access = ctx.access
+    if access is None or (access.identifiers == "full" and not access.limits.hidden):
+        return reply
+    if access.identifiers == "full":
+        return shown_reply(access, reply)
+    raw = [reply.encoded] if reply.encoded is not None else raw_of(reply)
+    if raw and not any(identifiers.mentioned(ctx, one) for one in raw):
+        return reply
+    return identifiers.shown_reply(ctx, shown_reply(access, decoded(reply)))
 
 
 def check(access: Permissions, call: Call, operation: Operation | None = None) -> None:

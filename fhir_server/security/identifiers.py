@@ -27,6 +27,11 @@ def shown(ctx: Context, resource: Resource) -> Resource:
     return found
 
 
+def mentioned(ctx: Context, json: bytes) -> bool:
+    """Tell whether protected identifiers may be in the JSON of a resource."""
+    return _protected(ctx).mentioned(json)
+
+
 def shown_reply(ctx: Context, reply: Reply) -> Reply:
     """Return the reply with what the principal may see."""
     if reply.resource is None or seen(ctx) == "full":

@@ -4,11 +4,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
+
 from fhir_server.exchange import Reply, Resource
+from fhir_server.fhir.codec import decode
 from fhir_server.fhir.outcome import forbidden
 from fhir_server.security.permissions import Permissions
 
 SUBSETTED: Final = {"system": "http://terminology.hl7.org/CodeSystem/v3-ObservationValue", "code": "SUBSETTED"}
+DEEPEST: Final = 1000
+"""What is stored was judged when it was written."""
 _NARRATIVE: Final = frozenset({"text"})
 
 
@@ -18,6 +23,31 @@ def shown_reply(access: Permissions, reply: Reply) -> Reply:
         return reply
     resource = _shown_within(access, reply.resource)
     return reply if resource is reply.resource else replace(reply, resource=resource)
+
+
+def decoded(reply: Reply) -> Reply:
+    """Return the reply with its resources decoded, so that they can be looked into."""
+    if reply.encoded is not None:
+        return replace(reply, resource=decode(reply.encoded, max_depth=DEEPEST), encoded=None)
+    entries = (reply.resource or {}).get("entry")
+    if not isinstance(entries, list) or not any(isinstance(entry.get("resource"), msgspec.Raw) for entry in entries):
+        return reply
+    return replace(reply, resource={**(reply.resource or {}), "entry": [_decoded_entry(entry) for entry in entries]})
+
+
+def raw_of(reply: Reply) -> list[bytes]:
+    """Return the JSON of the resources in a Bundle of which none but those about the search itself is decoded; else []."""
+    entries = (reply.resource or {}).get("entry")
+    if not isinstance(entries, list):
+        return []
+    raw = [bytes(entry["resource"]) for entry in entries if isinstance(entry.get("resource"), msgspec.Raw)]
+    others = sum(entry.get("search", {}).get("mode") == "outcome" for entry in entries)
+    return raw if len(raw) + others == len(entries) else []
+
+
+def _decoded_entry(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    resource = entry.get("resource")
+    return {**entry, "resource": decode(bytes(resource), max_depth=DEEPEST)} if isinstance(resource, msgspec.Raw) else entry
 
 
 def _shown_within(access: Permissions, resource: Any) -> Any:

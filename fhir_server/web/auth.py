@@ -66,29 +66,30 @@ class Authentication:
         if reason:
             principal = replace(principal, break_glass=_reason(reason))
         await self._tenants.admit(principal.tenant, principal.issuer)
-        ctx = await self._contexts.of(principal.tenant, base_url, request_id=request_id, principal=principal)
-        access = await self._permissions(ctx, principal)
+        access = await self._permissions(principal, base_url)
         if reason:
             structlog.get_logger().warning(
                 "the glass is broken", principal=principal.id, tenant=principal.tenant, reason_length=len(principal.break_glass)
             )
-        return self._contexts.guarded(ctx, access)
+        return await self._contexts.of(principal.tenant, base_url, request_id=request_id, principal=principal, access=access)
 
-    async def _permissions(self, ctx: Context, principal: Principal) -> Permissions:
+    async def _permissions(self, principal: Principal, base_url: str) -> Permissions:
         try:
             policy = self._policies.of(principal.tenant)
         except PolicyError:
             raise FhirError(
                 500, (Issue("exception", "The policy of the tenant can not be used; `fhir-server doctor` says why."),)
             ) from None
+        registry = await self._contexts.registry(principal.tenant)
         known, now = self._known.get(principal), self._clock()
-        if known is not None and known.registry is ctx.registry and known.policy is policy and now < known.until:
+        if known is not None and known.registry is registry and known.policy is policy and now < known.until:
             return known.permissions
+        ctx = await self._contexts.of(principal.tenant, base_url, principal=principal)
         permissions = await permissions_for(ctx, principal, policy)
         if len(self._known) >= MOST:
             self._known.clear()
         until = now + CONSENT_SECONDS if principal.patient else float("inf")
-        self._known[principal] = _Known(permissions, ctx.registry, policy, until)
+        self._known[principal] = _Known(permissions, registry, policy, until)
         return permissions
 
     async def _principal(self, scope: Scope, headers: Headers) -> Principal:
