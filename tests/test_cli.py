@@ -125,3 +125,33 @@ def test_a_wrong_setting_is_named(cli, monkeypatch):
 def test_capabilities_writes_the_statement(cli, tmp_path):
     assert cli("capabilities", "made.json")[0] == 0
     assert json.loads((tmp_path / "made.json").read_text())["resourceType"] == "CapabilityStatement"
+
+
+def test_duplicates_are_found_once_and_the_rate_is_said(cli, tmp_path):
+    name = [{"family": "Okonkwo", "given": ["Adaeze"]}]
+    telecom = [{"system": "phone", "value": "+1 415 555 0134"}]
+    lines = [
+        {"resourceType": "Patient", "id": id_, "name": name, "birthDate": "1984-03-07", "telecom": telecom} for id_ in ("a", "b")
+    ]
+    file = tmp_path / "patients.ndjson"
+    file.write_text("\n".join(map(json.dumps, lines)))
+    assert cli("load", file)[0] == 0
+
+    code, output = cli("find-duplicates")
+
+    assert code == 0
+    assert "Looked at 2 patients (" in output
+    assert "/s) and compared 1 pairs: 1 are probably one person, 1 of which are new" in output
+    assert "0 of which are new" in cli("find-duplicates")[1]
+
+
+def test_duplicates_are_not_looked_for_with_a_wrong_model(cli, tmp_path, monkeypatch):
+    models = tmp_path / "models.json"
+    models.write_text('{"default": {"candidates": 0}}')
+    monkeypatch.setenv("FHIR_MATCH_MODELS", str(models))
+    code, output = cli("find-duplicates")
+    assert code == 2
+    assert "default.candidates" in output
+    code, output = cli("serve", "--port", "0")
+    assert code == 2
+    assert "default.candidates" in output
