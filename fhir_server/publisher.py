@@ -23,7 +23,9 @@ from fhir_server.events.follow import Follower
 from fhir_server.events.redis_stream import RedisStream
 from fhir_server.events.webhook import webhooks
 from fhir_server.extension import Task, load
+from fhir_server.resources.blob_upkeep import keep_blobs
 from fhir_server.search.index import index_models
+from fhir_server.search.vocabulary import WORDS
 from fhir_server.store.database import Database, connect
 from fhir_server.store.positions import Lease
 from fhir_server.store.tasks import end
@@ -39,10 +41,11 @@ PAUSE_SECONDS: Final = 5.0
 async def publish(settings: Settings, since: datetime, stop: asyncio.Event) -> None:
     """Tell what happens until `stop` is set; sinks that are new begin with what was written `since` then."""
     async with connect(settings.mongodb_uri, settings) as client:
-        database = Database(client[settings.mongodb_database], settings, index_models)
+        database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
         contexts = Contexts(database, settings, load(settings))
         work = [follower.run() for follower in followers(contexts, since)]
-        work += [_perform(database, task, contexts) for task in contexts.extensions.tasks]
+        tasks = (Task("blobs", keep_blobs), *contexts.extensions.tasks)
+        work += [_perform(database, task, contexts) for task in tasks]
         async with _running(work):
             await stop.wait()
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from fhir_server.events.event import Event
 from fhir_server.exchange import Call, Context
+from fhir_server.fhir.protected import SHOWN, masked, systems
 
 ContextOf = Callable[[str], Awaitable[Context]]
 """Returns the context of a tenant, for what the server itself does."""
@@ -83,7 +84,7 @@ class ConsumerSink:
 
 
 def resource_reader(context_of: ContextOf) -> Read:
-    """Return what reads the version that an event is about, as a client without special rights would see it."""
+    """Return what reads the version that an event is about, with protected identifiers masked."""
 
     async def read(event: Event) -> dict[str, Any] | None:
         if event.change.deleted:
@@ -91,6 +92,7 @@ def resource_reader(context_of: ContextOf) -> Read:
         ctx = await context_of(event.change.tenant)
         change = event.change
         reply = await ctx.dispatch(ctx, Call("vread", type=change.type, id=change.id, version=str(change.version)))
-        return reply.resource
+        resource = reply.resource
+        return None if resource is None else masked(resource, systems(ctx.settings.protected_identifiers), shown=SHOWN)
 
     return read

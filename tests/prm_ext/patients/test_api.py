@@ -349,8 +349,9 @@ async def test_appointments_and_media_of_the_patient_are_listed_and_no_others(ht
 
 @pytest.fixture
 async def wary(settings, database):
-    """A client of a server that looks for duplicates of new patients."""
-    async with client_of(settings.model_copy(update={"duplicates": "warn"}), database) as opened:
+    """A client of a server that looks for duplicates of new patients, and keeps the phones of both when they are merged."""
+    chosen = {"duplicates": "warn", "merge_rules": (("telecom", "union"),)}
+    async with client_of(settings.model_copy(update=chosen), database) as opened:
         yield opened
 
 
