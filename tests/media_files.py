@@ -81,10 +81,12 @@ def pdf(pages: int = 3, action: str = "") -> bytes:
     return out.getvalue()
 
 
-def docx() -> bytes:
-    """Return a Word document."""
+def docx(**files: str) -> bytes:
+    """Return a Word document, with further files in it."""
     types = '<?xml version="1.0"?><Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"/>'
-    return archive({"[Content_Types].xml": types, "_rels/.rels": "<Relationships/>", "word/document.xml": "<w:document/>" * 50})
+    return archive(
+        {"[Content_Types].xml": types, "_rels/.rels": "<Relationships/>", "word/document.xml": "<w:document/>" * 50} | files
+    )
 
 
 def archive(files: dict[str, str | bytes]) -> bytes:

@@ -201,8 +201,15 @@ class S3:
 
     async def public_access(self) -> str:
         """Return how the bucket is open to the public; "" where it is not."""
-        client = await self._run(partial(self._client, self._settings.s3_endpoint))
-        return await self._run(partial(_public_access, client, self._bucket))
+        for grant in (await self._call("get_bucket_acl")).get("Grants", []):
+            uri = grant.get("Grantee", {}).get("URI", "")
+            if uri.endswith(("/AllUsers", "/AuthenticatedUsers")):
+                return f"its access control list grants {grant.get('Permission')} to {uri.rpartition('/')[2]}"
+        try:
+            status = await self._call("get_bucket_policy_status")
+        except (FhirError, DamagedError):
+            return ""  # Not every store can say so.
+        return "its policy makes it public" if status.get("PolicyStatus", {}).get("IsPublic") else ""
 
     async def close(self) -> None:
         """End the threads."""
@@ -284,19 +291,6 @@ def _client_of(settings: Settings, endpoint: str) -> Any:
         aws_secret_access_key=settings.s3_secret_key or None,
         config=config,
     )
-
-
-def _public_access(client: Any, bucket: str) -> str:
-    from botocore.exceptions import ClientError  # noqa: PLC0415 -- it takes long to import
-
-    for grant in client.get_bucket_acl(Bucket=bucket).get("Grants", []):
-        if grant.get("Grantee", {}).get("URI", "").endswith(("/AllUsers", "/AuthenticatedUsers")):
-            return f"its access control list grants {grant.get('Permission')} to {grant['Grantee']['URI'].rpartition('/')[2]}"
-    try:
-        status = client.get_bucket_policy_status(Bucket=bucket)
-    except ClientError:
-        return ""
-    return "its policy makes it public" if status.get("PolicyStatus", {}).get("IsPublic") else ""
 
 
 def _staging_key(tenant: str, id_: str) -> str:

@@ -32,14 +32,10 @@ SecretOf = Callable[[str], Awaitable[bytes]]
 class Blobs:
     """Receives, keeps, serves and signs binary data of all tenants."""
 
-    def __init__(
-        self, database: AsyncDatabase[dict[str, Any]], settings: Settings, secret: SecretOf, ciphers: Ciphers
-    ) -> None:
+    def __init__(self, database: AsyncDatabase[dict[str, Any]], settings: Settings, secret: SecretOf, ciphers: Ciphers) -> None:
         self.settings = settings
         self.records = Records(database)
-        self.store: BlobStore = (
-            S3(settings) if settings.blob_store == "s3" else GridFS(database, ciphers)
-        )
+        self.store: BlobStore = S3(settings) if settings.blob_store == "s3" else GridFS(database, ciphers)
         self.receiver = Receiver(self.store, self.records, settings)
         self.uploads = Uploads(database.with_options(codec_options=PLAIN), self.store, self.receiver, settings)
         self._secret = secret
