@@ -44,8 +44,8 @@ async def match(ctx: Context, call: Call) -> Reply:
     wanted = sought(ctx, asked.patient)
     if not wanted.is_enough:
         raise bad_request(
-            "The Patient says too little to find anybody: give an identifier with its system, a phone number, an email address, "
-            "a whole date of birth, given and family name, or an address with its postal code.",
+            "The Patient says too little to tell somebody from others: give an identifier with its system, a phone number or an"
+            " email address, or two of name, whole birth date and address.",
             "Parameters.parameter[0].resource",
             code="required",
         )

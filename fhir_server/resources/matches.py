@@ -24,6 +24,7 @@ PROJECTION: Final = {**dict.fromkeys(("i", "v", "u", "m", "w", "r"), 1), IDENTIF
 RANKS: Final[dict[Grade, int]] = {"certainly-not": 0, "possible": 1, "probable": 2, "certain": 3}
 SHARED: Final = 2
 """So many keys a candidate has to share where there are too many that share one."""
+_KINDS: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +61,11 @@ class Sought:
 
     @property
     def is_enough(self) -> bool:
-        """Whether it can be looked for at all."""
-        return bool(self.keys or named(self.record.identifiers))
+        """Whether somebody can be told from others by it: a name or a birth date alone is borne by many."""
+        record = self.record
+        if named(record.identifiers) or record.phones or record.emails:
+            return True
+        return bool(self.keys) and sum(map(bool, (record.names, record.birth, record.addresses))) >= _KINDS
 
 
 def sought(ctx: Context, patient: Resource) -> Sought:

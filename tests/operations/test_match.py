@@ -143,6 +143,19 @@ async def test_another_social_security_number_bars_certainty(http):
     assert graded(await match(http, patient(identifier=other))) == [("p1", "probable")]
 
 
+async def test_protected_identifiers_of_matches_are_shown_as_by_a_read(settings, database, tmp_path):
+    models = tmp_path / "models.json"
+    models.write_text('{"default": {"candidates": 1}}')
+    ssn = [{"system": "http://hl7.org/fhir/sid/us-ssn", "value": "536-22-1234"}]
+    for changed in ({}, {"match_models": models}):
+        async with client_of(settings.model_copy(update=changed), database) as http:
+            await put(http, patient("p1", identifier=ssn))
+            await put(http, patient("p2", name=[{"family": "Li", "given": ["Bo"]}]))
+            stored = (await http.get("Patient/p1")).json()
+            (found,) = [one["resource"] for one in (await match(http, patient()))["entry"] if one["search"]["mode"] == "match"]
+            assert found["identifier"] == stored["identifier"]
+
+
 async def test_reasons_are_given_where_they_are_asked_for(http):
     await put(http, patient("p1"))
     found = await match(http, patient(birthDate="1984-07-03"), explain=True)
@@ -223,6 +236,8 @@ async def test_one_among_many_that_share_a_key_is_still_certain(settings, databa
         ({"resourceType": "Patient", "name": [{"given": ["Ada"]}]}, "required"),
         ({"resourceType": "Patient", "gender": "female", "birthDate": "1984"}, "required"),
         ({"resourceType": "Patient", "identifier": [{"value": "7"}]}, "required"),
+        ({"resourceType": "Patient", "birthDate": "1984-03-07"}, "required"),
+        ({"resourceType": "Patient", "name": [{"family": "Okonkwo", "given": ["Ada"]}], "gender": "female"}, "required"),
         ({"resourceType": "Person", "name": [{"given": ["Ada"]}]}, "required"),
         ({"resourceType": "Patient", "birthDate": "07.03.1984"}, "value"),
         ("Patient", "required"),
