@@ -29,6 +29,19 @@ if TYPE_CHECKING:
 
 DEFAULT_SCOPES: Final = (*IDENTITY, *LAUNCH, *REFRESH, "patient/*.rs")
 GRANT_TYPES: Final = ("authorization_code", "refresh_token")
+_TEXTS: Final = (
+    "client_name",
+    "client_uri",
+    "initiate_login_uri",
+    "jwks_uri",
+    "logo_uri",
+    "policy_uri",
+    "scope",
+    "software_id",
+    "software_version",
+    "token_endpoint_auth_method",
+    "tos_uri",
+)
 _MOST: Final = 50
 _LONGEST: Final = 200
 AUTH_METHODS: dict[str, AuthMethod] = {
@@ -49,7 +62,7 @@ class Metadata(ClientMetadataClaims):
         for name in ("redirect_uris", "grant_types", "response_types", "contacts"):
             if name in self and not _is_list_of_texts(self[name]):
                 raise InvalidClaimError(name)
-        for name in ("client_name", "scope", "token_endpoint_auth_method", "jwks_uri", "initiate_login_uri", "client_uri"):
+        for name in _TEXTS:
             if name in self and not isinstance(self[name], str):
                 raise InvalidClaimError(name)
         super().validate(now, leeway)

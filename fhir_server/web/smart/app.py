@@ -42,8 +42,10 @@ def context_of(contexts: Contexts) -> ContextOf:
     policies = Policies(contexts.settings.policy_dir)
 
     async def found(principal: Principal) -> Context:
-        ctx = await contexts.of(principal.tenant, contexts.settings.base_url, principal=principal)
-        return contexts.guarded(ctx, await permissions_for(ctx, principal, policies.of(principal.tenant)))
+        base_url = contexts.settings.base_url
+        whole = await contexts.of(principal.tenant, base_url, principal=principal)
+        access = await permissions_for(whole, principal, policies.of(principal.tenant))
+        return await contexts.of(principal.tenant, base_url, principal=principal, access=access)
 
     return found
 

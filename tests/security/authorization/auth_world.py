@@ -10,12 +10,12 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
+from argon2 import PasswordHasher
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 from pymongo.asynchronous.database import AsyncDatabase
 
 from fhir_server.config import Settings
-from fhir_server.security.authorization import passwords
 from fhir_server.security.authorization.clients import Client
 from fhir_server.security.authorization.service import Service
 from fhir_server.security.authorization.users import User
@@ -24,7 +24,7 @@ ORIGIN = "http://127.0.0.1:8080"
 BASE = f"{ORIGIN}/fhir"
 CALLBACK = "https://app.example.org/callback"
 PASSWORD = "correct horse battery staple"
-HASH = passwords.hashed(PASSWORD)
+HASH = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1).hash(PASSWORD)
 VERIFIER = "v" * 64
 SECRET = "the secret of a confidential app, with many bits"
 SCOPES = (
@@ -60,7 +60,9 @@ def client_for(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> h
     """Return a client of an application with these settings."""
     from fhir_server.web.app import create_app  # noqa: PLC0415
 
-    transport = httpx.ASGITransport(create_app(settings, database), client=("127.0.0.1", 50000))
+    # An address of its own, since what is throttled is counted by it.
+    address = f"2001:db8::{secrets.token_hex(2)}:{secrets.token_hex(2)}"
+    transport = httpx.ASGITransport(create_app(settings, database), client=(address, 50000))
     return httpx.AsyncClient(transport=transport, base_url=ORIGIN)
 
 

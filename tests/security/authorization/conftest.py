@@ -1,22 +1,32 @@
 """An authorization server with users, apps and patients of one organisation."""
 
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from auth_world import BACKEND_KEY, CALLBACK, HASH, SCOPES, SECRET, Browser, World, client_for, make_patients
 from joserfc.jwk import KeySet
 from pymongo.asynchronous.database import AsyncDatabase
 
 from fhir_server.config import Settings
 from fhir_server.search.index import index_models
+from fhir_server.security.authorization import passwords
 from fhir_server.security.authorization.clients import Client
 from fhir_server.security.authorization.collections import digest
 from fhir_server.security.authorization.service import Service
 from fhir_server.security.authorization.users import User
 from fhir_server.store.database import Database
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cheap_passwords() -> Iterator[None]:
+    """Hash passwords in little time; what is tested is not how long it takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+        yield
 
 
 @pytest.fixture
