@@ -10,7 +10,7 @@ from typing import Any
 from bench.load import GENERATOR, READS, WRITES, Load
 from bench.report import machine, save
 
-PARTS = ("micro", "throughput", "ratios")
+PARTS = ("micro", "throughput", "ratios", "merge")
 
 
 def main() -> int:
@@ -53,6 +53,10 @@ def _run(part: str, options: argparse.Namespace, load: Load) -> dict[str, Any]:
         from bench.micro import micro  # noqa: PLC0415 -- each part loads what it needs only
 
         return micro(0.3 if options.quick else 2.0)
+    if part == "merge":
+        from bench.merge import merge  # noqa: PLC0415 -- the same
+
+        return merge(quick=options.quick)
     from bench import parts  # noqa: PLC0415 -- the same
 
     if not GENERATOR.exists():

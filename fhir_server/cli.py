@@ -16,6 +16,7 @@ from fhir_server.commands.auth import auth
 from fhir_server.commands.blobs import blobs
 from fhir_server.commands.duplicates import find_duplicates
 from fhir_server.commands.keys import keys
+from fhir_server.commands.merges import merges
 from fhir_server.commands.tenants import tenants
 from fhir_server.config import Settings
 from fhir_server.terminal import BytesRead, console, progress_bar, show_findings, show_report
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(auth)
 app.add_typer(blobs)
 app.command()(find_duplicates)
+app.command()(merges)
 app.add_typer(keys)
 app.add_typer(tenants)
 
@@ -64,6 +66,9 @@ def serve(
     data: Data = None,
     workers: Annotated[int | None, typer.Option(help="Server processes. [FHIR_WORKERS, 1]", show_default=False)] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Load the demonstration population first, where it is not there.")] = False,
+    events: Annotated[
+        bool | None, typer.Option("--events/--no-events", help="Tell what happens as events. [FHIR_EVENTS, yes]", show_default=False)
+    ] = None,
 ) -> None:
     """Serve FHIR until Ctrl-C or SIGTERM.
 
@@ -79,7 +84,7 @@ def serve(
     async def prepare(found: Settings) -> None:
         await load_demo(found)
 
-    settings = settings_with(host=host, port=port, data_dir=data, workers=workers)
+    settings = settings_with(host=host, port=port, data_dir=data, workers=workers, events=events)
     raise typer.Exit(run(settings, prepare=prepare if demo else None))
 
 

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from fhir_server.exchange import Call, Context, Reply
 from fhir_server.fhir import dates
-from fhir_server.fhir.outcome import Issue, bad_request
+from fhir_server.fhir.outcome import FhirError, Issue, bad_request
 from fhir_server.interactions.reading import living
 from fhir_server.interactions.search import asked_types, searchset
 from fhir_server.operations.record import Asked, Record
@@ -19,7 +19,7 @@ from fhir_server.search import page
 from fhir_server.search.access import Access
 from fhir_server.search.query import Results
 from fhir_server.search.run import SearchResult, registry_of
-from fhir_server.store.versions import Version
+from fhir_server.store.redirects import redirects_of
 
 _KNOWN = frozenset({"_since", "_type", "_count", "start", "end", "_cursor"})
 
@@ -34,8 +34,7 @@ async def everything(ctx: Context, call: Call) -> Reply:
     asked, issues = _parse(ctx, call)
     id_ = call.id
     if id_:
-        version = await living(ctx, call.type, id_)
-        survivor = _survivor(version)
+        survivor = await _survivor(ctx, call.type, id_)
         if survivor:
             issues = (*issues, _merged(call, survivor))
             id_ = survivor
@@ -106,8 +105,23 @@ def _date(name: str, value: str) -> str:
     return value
 
 
-def _survivor(version: Version) -> str:
-    links = (version.resource or {}).get("link", ()) if version.type == "Patient" else ()
+async def _survivor(ctx: Context, type_: str, id_: str) -> str:
+    """Return the id of the patient that this one has been merged into; "" where the resource is itself.
+
+    Raises:
+        FhirError: 404 or 410, there is no such resource, nor one that it has been merged into.
+    """
+    try:
+        version = await living(ctx, type_, id_)
+    except FhirError:
+        redirects = redirects_of(ctx.repo.database)
+        await redirects.refresh()
+        survivors = await redirects.survivors(ctx.tenant, [id_]) if type_ == "Patient" else {}
+        if id_ not in survivors:
+            raise
+        await living(ctx, type_, survivors[id_])
+        return survivors[id_]
+    links = (version.resource or {}).get("link", ()) if type_ == "Patient" else ()
     other = next((link.get("other", {}).get("reference", "") for link in links if link.get("type") == "replaced-by"), "")
     return str(other.removeprefix("Patient/")) if other.startswith("Patient/") else ""
 

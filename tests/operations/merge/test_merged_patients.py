@@ -157,6 +157,9 @@ async def test_a_source_that_was_deleted_is_still_followed(http: httpx.AsyncClie
     assert "link" not in await get(http, "Patient/t")
     assert (await http.get("Patient/s")).status_code == 410
     assert await found_ids(http, "Observation?patient=s") == ["o"]
+    record = await get(http, "Patient/s/$everything")
+    assert {one["resource"].get("id") for one in record["entry"]} >= {"t", "o"}
+    assert (await http.get("Patient/s/$everything", headers={"Prefer": "handling=strict"})).status_code == 400
     assert (await http.post("Observation", json=observation("x"))).json()["subject"] == ref("Patient/t")
     assert refusal(await http.put("Patient/s", json=patient("s"))) == (422, "business-rule")
 
