@@ -130,11 +130,15 @@ class Repeated:
         """Tell whether a text repeats one."""
         return self._pattern is not None and self._pattern.search(text) is not None
 
-    def replaced(self, text: str, replacement: Callable[[Found], str]) -> str:
-        """Return the text with each of them replaced."""
+    def values(self, text: str) -> set[str]:
+        """Return the values, in their normal form, that a text repeats."""
+        return {self._by_form[form].normal for form in self._pattern.findall(text)} if self._pattern else set()
+
+    def replaced(self, text: str, replacement: Callable[[Found, str], str]) -> str:
+        """Return the text with each of them replaced; `replacement` is given also how it is written there."""
         if self._pattern is None:
             return text
-        return self._pattern.sub(lambda match: replacement(self._by_form[match[0]]), text)
+        return self._pattern.sub(lambda match: replacement(self._by_form[match[0]], match[0]), text)
 
 
 def changed(resource: Any, found: Iterable[Found], protected: Systems, change: Change) -> Any:
@@ -196,7 +200,7 @@ def masked(resource: Any, protected: Systems, *, shown: int = SHOWN) -> Any:
         return {name: value for name, value in marked.items() if name != "value"}
 
     def text(value: str, repeated: Repeated) -> str:
-        return repeated.replaced(value, lambda one: masked_value(one.value, shown))
+        return repeated.replaced(value, lambda _, written: masked_value(written, shown))
 
     return changed(resource, found, protected, Change(identifier, text))
 
@@ -221,21 +225,30 @@ def unmarked(node: dict[str, Any]) -> dict[str, Any]:
 
 
 class Restoring:
-    """Puts the values of an earlier version into the place of masked ones."""
+    """Puts the values of an earlier version into the place of masked ones.
+
+    A text that repeats a value is as it was where the identifier with the value is there as well, and nowhere else: who
+    does not see a value must not bring it to a place where it is shown.
+    """
 
     def __init__(self, previous: Resource | None, protected: Systems) -> None:
         self._protected = protected
         self._stored = find(previous, protected)[::-1] if previous else []
+        self._repeated = Repeated(self._stored)
         self._texts: dict[str, str] = {}
+        """Texts of the earlier version, by what is shown of them."""
+        if self._stored:
+            for shown in (0, SHOWN):
+                self._texts |= _differences(masked(previous, protected, shown=shown), previous)
+        self._back: set[str] = set()
+        """The values that are restored, in their normal form."""
         self.missing: list[str] = []
         """The FHIRPaths of masked values that stand for none of the earlier version."""
 
-    def restore(self, resource: Resource) -> Resource:
+    def restore(self, resource: Resource) -> Any:
         """Return the resource with the values that its masked ones stand for; the same object where none is masked."""
-        found: Resource = self._copy(resource, resource.get("resourceType", ""))
-        if self._texts:
-            found = self._with_texts(found)
-        return found
+        found = self._copy(resource, resource.get("resourceType", ""))
+        return self._with_texts(found) if self._back else found
 
     def _copy(self, node: Any, path: str) -> Any:
         if isinstance(node, dict):
@@ -254,8 +267,7 @@ class Restoring:
             one = self._stored[place]
             if one.system == main_name(node["system"]) and (not shown or masked_value(one.value) == shown):
                 del self._stored[place]
-                if shown:
-                    self._texts[shown] = one.value
+                self._back.add(one.normal)
                 return unmarked(node) | {"value": one.value}
         self.missing.append(f"{path}.value")
         return node
@@ -265,7 +277,22 @@ class Restoring:
             return {name: self._with_texts(value) for name, value in node.items()}
         if isinstance(node, list):
             return [self._with_texts(item) for item in node]
-        if isinstance(node, str) and MASK in node:
-            for shown, value in self._texts.items():
-                node = node.replace(shown, value)
+        if isinstance(node, str) and node in self._texts:
+            text = self._texts[node]
+            return text if self._repeated.values(text) <= self._back else node
         return node
+
+
+def _differences(one: Any, other: Any) -> dict[str, str]:
+    """Return the texts that differ between a resource and its masked form, by the masked one."""
+    found: dict[str, str] = {}
+    pairs = [(one, other)]
+    # The list grows while it is walked.
+    for shown, whole in pairs:
+        if isinstance(shown, dict):
+            pairs.extend((shown[name], whole[name]) for name in shown if name in whole)
+        elif isinstance(shown, list):
+            pairs.extend(zip(shown, whole, strict=False))
+        elif isinstance(shown, str) and shown != whole:
+            found[shown] = whole
+    return found

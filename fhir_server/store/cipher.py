@@ -113,7 +113,7 @@ def blinded(keyring: Keyring, keys: Generation, resource: Any, found: list[Found
         return node | {"value": keys.token(main_name(node["system"]), normal(node["value"]))}
 
     def text(value: str, repeated: Repeated) -> str:
-        return repeated.replaced(value, lambda one: keys.token(one.system, one.normal))
+        return repeated.replaced(value, lambda one, _: keys.token(one.system, one.normal))
 
     result: Resource = changed(resource, found, keyring.systems, Change(identifier, text))
     return result
