@@ -99,6 +99,12 @@ def refuse_without_key(settings: Settings) -> None:
         )
 
 
+def refuse_unsigned(settings: Settings) -> None:
+    """Raise RefusedError when webhooks could not be signed."""
+    if settings.webhook_urls and not settings.webhook_secret:
+        raise RefusedError("FHIR_WEBHOOK_URLS needs FHIR_WEBHOOK_SECRET: receivers have to know who sends. Set both, or neither.")
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost":
         return True

@@ -121,7 +121,8 @@ def test_the_composition_waits_for_a_primary_keeps_data_and_opens_no_port_to_the
     assert "rs.initiate" in mongodb["healthcheck"]["test"][-1]
     assert "--replSet" in mongodb["command"]
     assert "mongodb-data:/data/db" in mongodb["volumes"]
-    assert set(compose["volumes"]) == {volume.partition(":")[0] for volume in mongodb["volumes"]}
+    mounted = [volume for service in compose["services"].values() for volume in service.get("volumes", ())]
+    assert set(compose["volumes"]) == {volume.partition(":")[0] for volume in mounted}
     assert all(port.startswith("127.0.0.1:") for service in compose["services"].values() for port in service.get("ports", ()))
     assert {f"FHIR_{name.upper()}" for name in Settings.model_fields} >= set(api["environment"])
 
