@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 from pymongo import IndexModel, UpdateOne
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.errors import BulkWriteError
+from pymongo.write_concern import WriteConcern
 
 from fhir_server.store.batcher import Batcher
 from fhir_server.store.failures import is_key_conflict
@@ -92,7 +93,8 @@ class Accompanist:
     ) -> None:
         self._companions = companions
         self._collection = collection
-        self._lists = lists
+        # What is written after them is on a majority only once they are.
+        self._lists = lists.with_options(write_concern=WriteConcern(w=1))
         self._known = Known()
         self._maker: Batcher[list[str], None] = Batcher(self._make, parallel=1, patience=patience)
         self._prepared = False
@@ -120,24 +122,34 @@ class Accompanist:
         if not new:
             return
         await self._list(new)
-        try:
-            # Last: a companion that is there stands in all its lists.
-            await self._collection.insert_many([self._companions.document(key) for key in new], ordered=False)
-        except BulkWriteError as error:
-            others = [one for one in error.details["writeErrors"] if not is_key_conflict(one)]
-            if others or error.details["writeConcernErrors"]:
-                raise
+        # Last: a companion that is there stands in all its lists.
+        await _inserted(self._collection, [self._companions.document(key) for key in new])
 
     async def _list(self, keys: Iterable[str]) -> None:
         lists: dict[str, list[str]] = {}
         for key in keys:
             for name, text in self._companions.listed(key):
                 lists.setdefault(name, []).append(text)
-        changes: list[UpdateOne] = [
-            UpdateOne({"_id": name}, {"$addToSet": {"w": {"$each": texts}}}, upsert=True) for name, texts in sorted(lists.items())
-        ]
+        present = {document["_id"] async for document in self._lists.find({"_id": {"$in": sorted(lists)}}, {"_id": 1})}
+        # Most are new, and an insert costs a fifth of an update that may become one.
+        new = [name for name in lists if name not in present]
+        present |= {new[place] for place in await _inserted(self._lists, [{"_id": name, "w": lists[name]} for name in new])}
+        changes = [UpdateOne({"_id": name}, {"$addToSet": {"w": {"$each": lists[name]}}}) for name in sorted(present)]
         if changes:
             await self._lists.bulk_write(changes, ordered=False)
+
+
+async def _inserted(collection: AsyncCollection[Document], documents: Sequence[Document]) -> list[int]:
+    """Insert what is not there yet, and return the places of what is."""
+    try:
+        if documents:
+            await collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        found = error.details["writeErrors"]
+        if not all(map(is_key_conflict, found)) or error.details["writeConcernErrors"]:
+            raise
+        return [int(one["index"]) for one in found]
+    return []
 
 
 Accompany = Callable[[str, Iterable[Indexed]], Awaitable[None]]
