@@ -46,6 +46,7 @@ from fhir_server.operations.merge import merge, undo_merge
 from fhir_server.operations.not_duplicate import not_duplicate
 from fhir_server.operations.presign import attachment, presign, thumbnail
 from fhir_server.operations.upload import abort_upload, complete_upload, initiate_upload, upload_status
+from fhir_server.operations.restore import restore
 from fhir_server.operations.validate import validate_resource
 from fhir_server.search.fuzzy import query as fuzzy
 from fhir_server.security.enforce import entered, left
@@ -119,6 +120,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         Operation("merge", merge, _R4 + "Patient-merge", frozenset({"type"}), frozenset({"Patient"})),
         Operation("undo-merge", undo_merge, _OURS + "Patient-undo-merge", frozenset({"type"}), frozenset({"Patient"})),
         Operation("match", match, _R4 + "Patient-match", frozenset({"type"}), frozenset({"Patient"}), affects_state=False),
+        Operation("restore", restore, _OURS + "Patient-restore", frozenset({"instance"}), frozenset({"Patient"})),
         Operation("not-duplicate", not_duplicate, _OURS + "Patient-not-duplicate", frozenset({"type"}), frozenset({"Patient"})),
         Operation(
             "docref",
