@@ -40,7 +40,7 @@ class BlobApp:
         observation(scope).interaction = "blob"
         try:
             query = dict(parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True))
-            path = scope["path"].removeprefix(scope.get("root_path", ""))
+            path = scope["path"].removeprefix(scope.get("root_path", "").removesuffix(PREFIX))
             await self._blobs.check_url(path, query)
             await self._answer(path.removeprefix(PREFIX + "/").split("/"), query, scope, receive, send)
         except FhirError as error:
