@@ -43,8 +43,6 @@ INDEXES: Final[dict[str, list[IndexModel]]] = {
     ATTEMPTS: [_EXPIRES],
     KEYS: [],
 }
-TENANT_COLLECTIONS: Final = (USERS, CLIENTS, GRANTS, CODES, REFRESH_TOKENS, LAUNCHES, FLOWS, SESSIONS)
-"""Those whose documents belong to one organisation, by their field `tenant`."""
 
 
 async def prepare(database: Database) -> None:

@@ -19,6 +19,7 @@ from fhir_server.web.smart.directory import ContextOf, Directory
 from fhir_server.web.smart.flow import FlowPages
 from fhir_server.web.smart.login import Login
 from fhir_server.web.smart.manage import ManagePages
+from fhir_server.web.smart.net import caught
 from fhir_server.web.smart.smart import Smart
 
 WELL_KNOWN = "/.well-known/"
@@ -28,13 +29,14 @@ def routes(service: Service, contexts: Contexts) -> list[Route]:
     """Return the routes of the authorization server, and those of the discovery documents below the FHIR base."""
     smart = Smart(service, Directory(context_of(contexts), service.place))
     login = Login(smart)
-    return [
+    found = [
         *_discovery(service.settings),
         Route(paths.AUTHORIZE, Authorize(smart).take, methods=["GET", "POST"]),
         *FlowPages(smart, login).routes(),
         *ManagePages(smart, login).routes(),
         *Api(service).routes(),
     ]
+    return [caught(route) for route in found]
 
 
 def context_of(contexts: Contexts) -> ContextOf:
