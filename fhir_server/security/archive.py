@@ -16,17 +16,24 @@ from typing import IO, Any, Final
 
 from bson import json_util
 from bson.codec_options import TypeRegistry
+from pymongo.errors import BulkWriteError
 
+from fhir_server.blobs.s3 import S3
 from fhir_server.exchange import utc_now
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.security.tenants import COLLECTION as TENANTS
 from fhir_server.store.database import HISTORY, Database, Document
 from fhir_server.store.documents import CODEC_OPTIONS
+from fhir_server.store.keys import KEYS
+from fhir_server.store.master import MasterKeyError
 
 FORMAT: Final = "fhir-server tenant"
 VERSION: Final = 1
 BATCH: Final = 500
-_FIELDS: Final = ("t", "tenant")
+FILES: Final = "blobs.files"
+CHUNKS: Final = "blobs.chunks"
+"""The collections of GridFS, in this order for deletion: chunks first, by their files."""
+_FIELDS: Final = ("t", "tenant", "metadata.tenant")
 """Members that name the tenant of a document, besides the start of its `_id`."""
 _PLAIN: Final = CODEC_OPTIONS.with_options(type_registry=TypeRegistry())
 """Decimals stay those of BSON."""
@@ -41,14 +48,23 @@ class ArchiveCutShortError(ArchiveError):
     """A file ends too early."""
 
 
+async def condition(database: Database, name: str, tenant: str) -> Document:
+    """Return the condition that holds for the documents of a tenant in a collection."""
+    if name != CHUNKS:
+        return owned_by(tenant)
+    files = database.collection(FILES).find(owned_by(tenant), {"_id": 1})
+    return {"files_id": {"$in": [document["_id"] async for document in files]}}
+
+
 def owned_by(tenant: str) -> Document:
-    """Return the condition that holds for the documents of a tenant in every collection."""
+    """Return the condition that holds for the documents of a tenant in every collection but that of chunks of files."""
     return {"$or": [*({name: tenant} for name in _FIELDS), {"_id": tenant}, {"_id": {"$gte": f"{tenant}/", "$lt": f"{tenant}0"}}]}
 
 
 async def collections(database: Database) -> list[str]:
     """Return the names of all collections, those of no resource type included."""
-    return sorted(name for name in await database.mongodb.list_collection_names() if not name.startswith("system."))
+    names = sorted(name for name in await database.mongodb.list_collection_names() if not name.startswith("system."))
+    return sorted(names, key=lambda name: name == FILES)
 
 
 async def export(database: Database, tenant: str, path: Path) -> Counter[str]:
@@ -77,8 +93,8 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 
 async def _documents(database: Database, name: str, tenant: str) -> AsyncIterator[Document]:
-    found = database.mongodb.get_collection(name, codec_options=_PLAIN).find(owned_by(tenant)).sort("_id", 1).batch_size(BATCH)
-    async for document in found:
+    collection = database.mongodb.get_collection(name, codec_options=_PLAIN)
+    async for document in collection.find(await condition(database, name, tenant)).sort("_id", 1).batch_size(BATCH):
         yield document
 
 
@@ -91,7 +107,7 @@ async def restore(database: Database, path: Path, tenant: str = "") -> Counter[s
     """
     counts: Counter[str] = Counter()
     lines = _lines(path)
-    first = next(lines, {})
+    first: dict[str, Any] = next(lines, {})
     if first.get("format") != FORMAT or first.get("version") != VERSION:
         raise ArchiveError(f"{path} is no file that `fhir-server tenants export` wrote.")
     old, new = str(first["tenant"]), tenant or str(first["tenant"])
@@ -102,7 +118,7 @@ async def restore(database: Database, path: Path, tenant: str = "") -> Counter[s
     for line in lines:
         last = line
         if "document" in line:
-            batch.append((line["collection"], _renamed(line["document"], old, new)))
+            batch.append((line["collection"], await _renamed(database, line["collection"], line["document"], old, new)))
             counts[line["collection"]] += 1
         if len(batch) >= BATCH or "counts" in line:
             await _insert(database, batch)
@@ -121,13 +137,20 @@ def _lines(path: Path) -> Iterator[Any]:
         return
 
 
-def _renamed(document: Document, old: str, new: str) -> Document:
+async def _renamed(database: Database, name: str, document: Document, old: str, new: str) -> Document:
     if old == new:
         return document
+    if name == KEYS:
+        try:
+            return await database.keyring.moved(document, new + document["_id"][len(old) :]) | {"t": new}
+        except MasterKeyError as error:
+            raise ArchiveError(f"The keys of {old} can not be given to {new}: {error}.") from None
     found = dict(document)
-    for name in _FIELDS:
-        if found.get(name) == old:
-            found[name] = new
+    if name == FILES:
+        found["metadata"] = found["metadata"] | {"tenant": new}
+    for member in _FIELDS:
+        if found.get(member) == old:
+            found[member] = new
     key = found["_id"]
     if isinstance(key, str) and (key == old or key.startswith(f"{old}/")):
         found["_id"] = new + key[len(old) :]
@@ -143,7 +166,13 @@ async def _insert(database: Database, batch: list[tuple[str, Document]]) -> None
             for document in documents:
                 await database.collection(name).replace_one({"_id": document["_id"]}, document, upsert=True)
         else:
-            await database.mongodb.get_collection(name, codec_options=_PLAIN).insert_many(documents, ordered=False)
+            try:
+                await database.mongodb.get_collection(name, codec_options=_PLAIN).insert_many(documents, ordered=False)
+            except BulkWriteError:
+                raise ArchiveError(
+                    f"Documents of {name} are there already: a tenant that keeps files in MongoDB can be restored under another "
+                    "name only in another database, or after it was deleted in this one. Delete the new tenant."
+                ) from None
 
 
 async def remains(database: Database, tenant: str) -> dict[str, int]:
@@ -151,7 +180,7 @@ async def remains(database: Database, tenant: str) -> dict[str, int]:
     found = {}
     for name in await collections(database):
         if name != TENANTS:
-            found[name] = await database.collection(name).count_documents(owned_by(tenant))
+            found[name] = await database.collection(name).count_documents(await condition(database, name, tenant))
     return found
 
 
@@ -169,7 +198,20 @@ async def delete_and_prove(database: Database, tenant: str) -> tuple[dict[str, i
 async def delete(database: Database, tenant: str) -> dict[str, int]:
     """Delete all that a tenant has but its own record; return how many documents of each collection there were."""
     found = {}
+    await _delete_objects(database, tenant)
     for name in await collections(database):
         if name != TENANTS:
-            found[name] = (await database.collection(name).delete_many(owned_by(tenant))).deleted_count
+            found[name] = (await database.collection(name).delete_many(await condition(database, name, tenant))).deleted_count
     return found
+
+
+async def _delete_objects(database: Database, tenant: str) -> None:
+    """Remove what is kept outside of MongoDB, as long as there are records of it."""
+    if database.settings.blob_store != "s3":
+        return
+    store = S3(database.settings)
+    try:
+        async for record in database.collection("_blobs").find(owned_by(tenant), {"key": 1}):
+            await store.delete(tenant, record["key"])
+    finally:
+        await store.close()

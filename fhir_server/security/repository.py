@@ -17,7 +17,7 @@ from fhir_server.security.permissions import Permissions
 from fhir_server.store.commit import Committer
 from fhir_server.store.database import Database, Document
 from fhir_server.store.repository import Repository
-from fhir_server.store.searches import Search
+from fhir_server.store.search import Search
 from fhir_server.store.versions import Version, current_key, history_key
 from fhir_server.store.writes import Unit, Write
 

@@ -188,6 +188,20 @@ class Keyring:
             await self._rewrap(self.service, document)
         return len(wanted)
 
+    async def moved(self, document: Document, id_: str) -> Document:
+        """Return a generation of keys under another `_id`, as which its wrapped keys can be opened.
+
+        Raises:
+            MasterKeyError: the master key that they are wrapped with is not known here.
+        """
+        if self.service is None:
+            raise MasterKeyError(NO_MASTER_KEY)
+        found = document | {"_id": id_, "m": self.service.key_id}
+        for name in "dx":
+            key = await self.service.unwrap(document["m"], document[name], _context(document, name))
+            found[name] = await self.service.wrap(key, _context(found, name))
+        return found
+
     async def _rewrap(self, service: KeyService, document: Document) -> None:
         wrapped: Document = {"m": service.key_id}
         for name in "dx":

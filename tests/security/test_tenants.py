@@ -1,5 +1,6 @@
 """Tenants, from their making to the proof that nothing of them remains."""
 
+import base64
 import gzip
 import json
 import uuid
@@ -41,7 +42,8 @@ async def everything(database, tenant):
     """Return all documents of a tenant, by collection."""
     found = {}
     for name in await archive.collections(database):
-        documents = await database.collection(name).with_options(CODEC_OPTIONS).find(archive.owned_by(tenant)).to_list()
+        wanted = await archive.condition(database, name, tenant)
+        documents = await database.collection(name).with_options(CODEC_OPTIONS).find(wanted).to_list()
         if documents and name != "_tenants":
             found[name] = sorted(documents, key=lambda one: str(one["_id"]))
     return found
@@ -88,6 +90,32 @@ async def test_an_export_can_be_restored_under_another_name_and_is_searched_ther
         assert '"value":1.00' in (await client.get("Observation/o1")).text
         assert (await client.get("Patient/p1/_history")).json()["total"] == 2
         assert (await client.get("Observation/o2")).status_code == 410
+
+
+async def test_files_and_encrypted_identifiers_come_back_too(server, tenant, tmp_path):
+    ssn = {
+        "resourceType": "Patient",
+        "id": "p9",
+        "identifier": [{"system": "http://hl7.org/fhir/sid/us-ssn", "value": "219-09-9999"}],
+    }
+    data = base64.b64encode(b"A long report.\n" * 20_000).decode()
+    async with server.client(LOADER) as client:
+        assert (await client.put("Patient/p9", json=ssn)).status_code == 201
+        binary = {"resourceType": "Binary", "id": "b9", "contentType": "text/plain", "data": data}
+        assert (await client.put("Binary/b9", json=binary)).status_code == 201
+    before, file, other = await everything(server.database, tenant), tmp_path / "t.gz", f"{tenant}-moved"
+    counts = await archive.export(server.database, tenant, file)
+    assert b"219-09-9999" not in gzip.decompress(file.read_bytes())
+    assert {name: len(found) for name, found in before.items()} == {k: v for k, v in counts.items() if k != "_tenants"}
+    await archive.delete_and_prove(server.database, tenant)
+    assert await everything(server.database, tenant) == {}
+    await archive.restore(server.database, file, other)
+    await server.tenants.create(other)
+    fresh = AuthServer(server.settings, server.database.mongodb)
+    async with fresh.client(LOADER | {"tenant": other}) as client:
+        assert (await client.get("Patient/p9")).json()["identifier"][0]["value"] == "219-09-9999"
+        assert (await client.get("Patient?identifier=219-09-9999")).json()["total"] == 1
+        assert (await client.get("Binary/b9", headers={"Accept": "application/fhir+json"})).json()["data"] == data
 
 
 async def test_other_tenants_stay_as_they_are(server, tenant):
