@@ -4,7 +4,7 @@ docs/search/fuzzy.md
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,8 +21,10 @@ MOST: Final = 64
 """So many words are tried for one that was typed, the nearest first."""
 MOST_BEGUN: Final = 200
 SHORTEST_BEGUN: Final = 2
-SHORTEST: Final = {1: 3, 2: 5}
-"""In words of so many letters so many slips are looked for."""
+SHORTEST: Final = 3
+"""In shorter words no slips are looked for."""
+LONG: Final = 5
+"""Of shorter words too little is left without two letters: two slips in them are looked for where letters are missing."""
 
 Meanings = Mapping[str, float]
 """Known words, the nearest first, and how far they are away."""
@@ -64,16 +66,26 @@ async def _nothing() -> list[str]:
 
 async def _within(access: Access, words: Iterable[str], slips: int) -> set[str]:
     """Return the words that so many slips may lead to, and others."""
-    wanted: set[str] = set()
-    for word in words:
-        if len(word) >= SHORTEST[slips]:
-            one, two = vocabulary.shortened(word)
-            wanted |= {vocabulary.ONE_LESS + text for text in (one if slips == 1 else two)}
-            if slips > 1:
-                wanted |= {vocabulary.TWO_LESS + text for text in one | two}
-        elif slips == 1:
-            wanted.add(vocabulary.ONE_LESS + word)
-    return await vocabulary.words_left(access, wanted)
+    return await vocabulary.words_left(access, {text for word in words for text in (_left, _left_far)[slips - 1](word)})
+
+
+def _left(word: str) -> Iterator[str]:
+    """Yield what is left of a word and of those that are one slip away."""
+    one, _ = vocabulary.shortened(word) if len(word) >= SHORTEST else ({word}, set())
+    for text in one:
+        yield vocabulary.ONE_LESS + text
+
+
+def _left_far(word: str) -> Iterator[str]:
+    """Yield what is left of a word and of those that are two slips away."""
+    if len(word) < SHORTEST:
+        return
+    one, two = vocabulary.shortened(word)
+    for text in (one | two) if len(word) >= LONG else one:
+        if len(text) >= SHORTEST:
+            yield vocabulary.TWO_LESS + text
+    for text in two if len(word) >= LONG else one:
+        yield vocabulary.ONE_LESS + text
 
 
 def _measured(words: Sequence[str], known: Iterable[str], slips: int) -> list[dict[str, float]]:
@@ -81,7 +93,7 @@ def _measured(words: Sequence[str], known: Iterable[str], slips: int) -> list[di
     choices = list(known)
     found: list[dict[str, float]] = []
     for word in words:
-        most = slips if len(word) >= SHORTEST[slips] else 0
+        most = slips if len(word) >= SHORTEST else 0
         near = extract(word, choices, scorer=OSA.distance, score_cutoff=most, limit=None)
         found.append({one: float(distance) for one, distance, _ in near})
     return found
