@@ -15,6 +15,7 @@ from fhir_server.matching import FIELD, Assessment, Grade, Model, Record, assess
 from fhir_server.search.access import Access, Document
 from fhir_server.search.index import entries
 from fhir_server.search.run import registry_of
+from fhir_server.security.views import shown
 from fhir_server.store.versions import Version
 
 TYPE: Final = "Patient"
@@ -69,7 +70,9 @@ class Sought:
 
 
 def sought(ctx: Context, patient: Resource) -> Sought:
-    """Return what a valid Patient is looked for by."""
+    """Return what a valid Patient is looked for by; elements that are hidden from whoever asks tell nothing."""
+    if ctx.access is not None:
+        patient = shown(ctx.access, patient)
     index = entries(ctx.repo.blind(patient), registry_of(ctx), ctx.base_url)
     record = record_of(patient, index.get("identifier", ()))
     return Sought(record, tuple(match_keys(record)))
