@@ -26,7 +26,7 @@ MOST_PAIRS: Final = 600
 MOST_WORDS: Final = 100
 READ: Final = 40
 READ_FAR: Final = 60
-READ_DAY: Final = 300
+READ_DAY: Final = 100
 SOMETHING: Final = 0.1
 NEAR: Final = 1.0
 CLOSE: Final = 0.75
@@ -71,6 +71,8 @@ class Lookup:
     limit: int = READ
     near: bool = True
     """Whether what it finds is at most one slip away."""
+    further: Filter | None = None
+    """What is asked for as well where this finds more than the limit."""
 
 
 @dataclass(slots=True)
@@ -126,6 +128,8 @@ class Finder:
     async def _read(self, lookup: Lookup) -> set[str]:
         wanted = all_of([one for one in (self.sought.narrow, *lookup.filters) if one])
         documents = await self.access.read(_TYPE, wanted, self.projection, limit=lookup.limit)
+        if lookup.further is not None and len(documents) == lookup.limit:
+            documents = await self.access.read(_TYPE, all_of([wanted, lookup.further]), self.projection, limit=READ)
         self._found |= {document["i"]: document for document in documents}
         ids = {document["i"] for document in documents}
         if lookup.near:
@@ -149,12 +153,13 @@ def nearby(sought: Sought, expanded: Expanded) -> list[Lookup]:
 
 
 def _dated(sought: Sought, expanded: Expanded) -> list[Lookup]:
-    """Return who was born then and has one of the words; where many were born then, a pair of them."""
-    if sought.is_day or len(expanded.meanings) == 1:
-        named = _any_of([_having(one) for one in expanded.meanings])
-    else:
-        named = _among(_pairs(expanded, EXACT, 2 * NEAR))
-    return [Lookup([_any_of(sought.dates), named])]
+    """Return who was born then; where many were born then, who has one of the words, or a pair of them, as well."""
+    born = _any_of(sought.dates)
+    if sought.is_day:
+        return [Lookup([born], READ_DAY, further=_any_of([_having(one) for one in expanded.meanings]))]
+    if len(expanded.meanings) == 1:
+        return [Lookup([born, _having(expanded.meanings[0])])]
+    return [Lookup([born, _among(_pairs(expanded, EXACT, 2 * NEAR))])]
 
 
 def _whole(meanings: Sequence[Meanings]) -> list[Lookup]:
