@@ -24,6 +24,7 @@ SHOWN: Final = 4
 LEAST: Final = 6
 """Shorter values are not looked for in other texts, where they may stand for something else."""
 MASK: Final = "*"
+_FEW: Final = 16
 ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
 MASKED: Final = "masked"
 Resource = dict[str, Any]
@@ -123,22 +124,28 @@ class Repeated:
 
     def __init__(self, found: Iterable[Found]) -> None:
         self._by_form = {form: one for one in found for form in _forms(one.value)}
-        ways = "|".join(map(re.escape, sorted(self._by_form, key=len, reverse=True)))
-        self._pattern = re.compile(rf"(?<![0-9A-Za-z])(?:{ways})(?![0-9A-Za-z])") if ways else None
+        self._pattern: re.Pattern[str] | None = None
 
     def within(self, text: str) -> bool:
         """Tell whether a text repeats one."""
-        return self._pattern is not None and self._pattern.search(text) is not None
+        # To compile a pattern takes longer than to look at all texts of a resource for the few ways to write one number.
+        if len(self._by_form) <= _FEW and not any(form in text for form in self._by_form):
+            return False
+        return bool(self._by_form) and self._compiled().search(text) is not None
 
     def values(self, text: str) -> set[str]:
         """Return the values, in their normal form, that a text repeats."""
-        return {self._by_form[form].normal for form in self._pattern.findall(text)} if self._pattern else set()
+        return {self._by_form[form].normal for form in self._compiled().findall(text)} if self._by_form else set()
 
     def replaced(self, text: str, replacement: Callable[[Found, str], str]) -> str:
         """Return the text with each of them replaced; `replacement` is given also how it is written there."""
+        return self._compiled().sub(lambda match: replacement(self._by_form[match[0]], match[0]), text)
+
+    def _compiled(self) -> re.Pattern[str]:
         if self._pattern is None:
-            return text
-        return self._pattern.sub(lambda match: replacement(self._by_form[match[0]], match[0]), text)
+            ways = "|".join(map(re.escape, sorted(self._by_form, key=len, reverse=True)))
+            self._pattern = re.compile(rf"(?<![0-9A-Za-z])(?:{ways})(?![0-9A-Za-z])")
+        return self._pattern
 
 
 def changed(resource: Any, found: Iterable[Found], protected: Systems, change: Change) -> Any:

@@ -90,8 +90,15 @@ def indexed(ctx: Context, resource: Resource, *, id_: str, method: str, previous
     def index(one: Resource) -> Mapping[str, Any]:
         return entries(one, ctx.registry, ctx.base_url)
 
-    found = write(resource, index(resource), id_=id_, now=ctx.now(), method=method, previous=previous)
-    return replace(found, indexer=index)
+    # What is nearly always the only place of a protected identifier is looked at here, so that entries are made once.
+    shown = ctx.repo.blind(resource) if _names_protected(ctx, resource) else resource
+    found = write(resource, index(shown), id_=id_, now=ctx.now(), method=method, previous=previous)
+    return replace(found, indexer=index, blind=shown is not resource)
+
+
+def _names_protected(ctx: Context, resource: Resource) -> bool:
+    names, own = ctx.repo.database.keyring.systems.names, resource.get("identifier")
+    return isinstance(own, list) and any(one.get("system") in names for one in own)
 
 
 async def commit(ctx: Context, *writes: Write, guards: tuple[str, ...] = ()) -> tuple[Issue, ...]:

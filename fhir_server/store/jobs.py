@@ -11,6 +11,7 @@ import bson
 from bson.errors import BSONError
 from bson.raw_bson import RawBSONDocument
 
+from fhir_server.exchange import Resource
 from fhir_server.fhir.outcome import duplicate, too_large, unprocessable
 from fhir_server.store.cipher import guard_key, sealed
 from fhir_server.store.documents import CODEC_OPTIONS
@@ -72,9 +73,11 @@ def job(tenant: str, unit: Unit, keyring: Keyring) -> Job:
 
 def _item(tenant: str, write: Write, keyring: Keyring) -> Item:
     found = document(tenant, write.version, write.index)
+    if write.blind:
+        found = sealed(keyring, tenant, found, None)
     current = _encoded(found, LARGEST - RESERVED)
-    if keyring.systems.mentioned(bytes(current.raw)):
-        found = sealed(keyring, tenant, found, write.indexer)
+    if not write.blind and keyring.systems.mentioned(bytes(current.raw)):
+        found = sealed(keyring, tenant, found, write.indexer or _unindexed)
         current = _encoded(found, LARGEST - RESERVED)
     if write.previous is None:
         return Item(tenant, write, current, None, found.get("s"))
@@ -83,6 +86,10 @@ def _item(tenant: str, write: Write, keyring: Keyring) -> Item:
     if keyring.systems.mentioned(bytes(superseded.raw)):
         superseded = _encoded(sealed(keyring, tenant, before, None), LARGEST)
     return Item(tenant, write, current, superseded, found.get("s"))
+
+
+def _unindexed(_: Resource) -> Mapping[str, Any]:
+    raise AssertionError("a write of a resource with protected identifiers has to say how it is indexed")
 
 
 def _encoded(found: Mapping[str, Any], limit: int) -> RawBSONDocument:

@@ -38,6 +38,8 @@ class Write:
     """Keys that the resource is to hold from now on, for ever (`fhir_server.store.claims`)."""
     indexer: Callable[[Resource], Index] | None = None
     """Gives the search entries of the resource with tokens for protected identifiers (`fhir_server.store.cipher`)."""
+    blind: bool = False
+    """Whether `index` has such tokens already."""
 
 
 @dataclass(frozen=True, slots=True)
