@@ -185,7 +185,7 @@ class Settings(BaseSettings):
     merge_max: int = Field(
         1000,
         ge=1,
-        le=10_000,
+        le=5000,
         description="Largest number of resources that `$merge` and `$undo-merge` change in one transaction, while the client waits; above it they want `Prefer: respond-async` (412).",
     )
     merge_rules: Annotated[tuple[tuple[MergeElement, MergeRule], ...], BeforeValidator(_rules)] = Field(

@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 from fhir_server.exchange import Call, Context, Params, Reply, Resource
 from fhir_server.fhir.outcome import Issue, bad_request, not_found, precondition_failed
 from fhir_server.interactions.following import transacted
+from fhir_server.interactions.merged import without_merged
 from fhir_server.interactions.reading import check_if_match
 from fhir_server.interactions.references import check_unreferenced
 from fhir_server.interactions.writing import commit, new_id, planned, written
@@ -21,6 +22,8 @@ from fhir_server.search.run import find_matches
 from fhir_server.store.versions import Version
 from fhir_server.store.writes import Unit, deletion
 
+MERGED_MOST = 20
+"""So many patients that match the same condition are looked at: all but one may have been merged into that one."""
 Interaction = Callable[[Context, Call], Awaitable[Reply]]
 
 
@@ -47,11 +50,15 @@ def guard(type_: str, params: Params) -> str:
 async def only_match(ctx: Context, type_: str, params: Params) -> Version | None:
     """Return the one resource that matches, or None.
 
+    A patient who has been merged into another one that matches, which has its identifiers now, does not count.
+
     Raises:
         FhirError: 412 when several match, 400 when the condition is empty or unknown.
     """
     check_criteria(params)
     matches = await find_matches(ctx, type_, params, limit=2)
+    if len(matches) > 1 and type_ == "Patient":
+        matches = without_merged(await find_matches(ctx, type_, params, limit=MERGED_MOST))
     if len(matches) > 1:
         shown = "&".join(f"{name}={value}" for name, value in params)
         raise precondition_failed(f"Several {type_} resources match {shown!r}; narrow the condition.", code="multiple-matches")

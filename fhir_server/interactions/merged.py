@@ -3,13 +3,14 @@
 https://build.fhir.org/ig/HL7/fhir-patient-merge-ig (the operation); docs/merge.md (the rules)
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from fhir_server.exchange import Context, Resource
 from fhir_server.fhir.outcome import FhirError, Issue, unprocessable
 from fhir_server.fhir.repoint import TYPE, Move, patient_ids, repointed
 from fhir_server.interactions.references import references
 from fhir_server.store.redirects import redirects_of
+from fhir_server.store.versions import Version
 
 Found = tuple[Resource, tuple[Issue, ...]]
 
@@ -24,7 +25,7 @@ async def followed(ctx: Context, resource: Resource, id_: str) -> Found:
             who would lose the link to the survivor.
     """
     redirects = redirects_of(ctx.repo.database)
-    if redirects.idle or not await redirects.refresh():
+    if redirects.idle(ctx.tenant) or not await redirects.refresh(ctx.tenant):
         return resource, ()
     named = set(patient_ids(resource, ctx.base_url))
     if resource["resourceType"] == TYPE:
@@ -36,6 +37,17 @@ async def followed(ctx: Context, resource: Resource, id_: str) -> Found:
     if resource["resourceType"] == TYPE and id_ in survivors:
         _check_merged(resource, id_, survivors[id_])
     return _rerouted(ctx, resource, survivors)
+
+
+def without_merged(patients: Sequence[Version]) -> list[Version]:
+    """Return the patients without those who are replaced by another one among them."""
+    present = {f"{TYPE}/{version.id}" for version in patients}
+    return [version for version in patients if present.isdisjoint(_replacements(version))]
+
+
+def _replacements(version: Version) -> list[str]:
+    links = (version.resource or {}).get("link", ())
+    return [link.get("other", {}).get("reference", "") for link in links if link.get("type") == "replaced-by"]
 
 
 def _rerouted(ctx: Context, resource: Resource, survivors: Mapping[str, str]) -> Found:

@@ -115,7 +115,7 @@ async def _survivor(ctx: Context, type_: str, id_: str) -> str:
         version = await living(ctx, type_, id_)
     except FhirError:
         redirects = redirects_of(ctx.repo.database)
-        await redirects.refresh()
+        await redirects.refresh(ctx.tenant)
         survivors = await redirects.survivors(ctx.tenant, [id_]) if type_ == "Patient" else {}
         if id_ not in survivors:
             raise

@@ -40,7 +40,7 @@ async def _attempt(ctx: Context, call: Call) -> Reply:
 
 async def _check_not_merged(ctx: Context, current: Version) -> None:
     redirects = redirects_of(ctx.repo.database)
-    survivors = await redirects.survivors(ctx.tenant, [current.id]) if await redirects.refresh() else {}
+    survivors = await redirects.survivors(ctx.tenant, [current.id]) if await redirects.refresh(ctx.tenant) else {}
     if current.id in survivors:
         raise unprocessable(
             f"{current.reference} was merged into Patient/{survivors[current.id]}, which has its record by now; take the merge"

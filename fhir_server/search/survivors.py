@@ -21,7 +21,7 @@ PATIENT: Final = "Patient"
 async def following(ctx: Context, query: SearchQuery) -> SearchQuery:
     """Return the search with survivors beside the merged patients that it names, and issues that say so."""
     redirects = redirects_of(ctx.repo.database)
-    if redirects.idle or not await redirects.refresh():
+    if redirects.idle(ctx.tenant) or not await redirects.refresh(ctx.tenant):
         return query
     parts: list[TypeQuery] = []
     issues: dict[str, Issue] = {}
@@ -35,7 +35,7 @@ async def following(ctx: Context, query: SearchQuery) -> SearchQuery:
 async def following_criteria(ctx: Context, query: TypeQuery) -> TypeQuery:
     """Return the criteria of a conditional interaction likewise."""
     redirects = redirects_of(ctx.repo.database)
-    if redirects.idle or not await redirects.refresh():
+    if redirects.idle(ctx.tenant) or not await redirects.refresh(ctx.tenant):
         return query
     return (await _following(ctx, query))[0]
 

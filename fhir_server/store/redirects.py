@@ -37,18 +37,18 @@ class Redirects:
         self._database = database
         self._clock = clock
         self._known: set[int] = set()
+        self._tenants: set[str] = set()
         self._newest: datetime | None = None
         self._checked = float("-inf")
         self._lock = asyncio.Lock()
         self._prepared = False
 
-    @property
-    def idle(self) -> bool:
-        """Whether it is known, as of the last second, that nobody has been merged."""
-        return not self._known and self._clock() - self._checked < REFRESH_SECONDS
+    def idle(self, tenant: str) -> bool:
+        """Tell whether it is known, as of the last second, that nobody has been merged in a tenant."""
+        return tenant not in self._tenants and self._clock() - self._checked < REFRESH_SECONDS
 
-    async def refresh(self) -> bool:
-        """Learn what is new, unless that was done in the last second; return whether any patient has been merged.
+    async def refresh(self, tenant: str) -> bool:
+        """Learn what is new, unless that was done in the last second; return whether anybody of the tenant has been merged.
 
         Raises:
             PyMongoError: MongoDB is away, and what is known is too old to be relied on.
@@ -58,15 +58,16 @@ class Redirects:
             async with self._lock:
                 if self._clock() - self._checked >= REFRESH_SECONDS:
                     await self._ask()
-        return bool(self._known)
+        return tenant in self._tenants
 
     async def _ask(self) -> None:
         asked = self._clock()
         condition = {"u": {"$gte": self._newest - OVERLAP}} if self._newest else {}
         try:
-            found = self._database.collection(REDIRECTS).find(condition, {"u": 1})
+            found = self._database.collection(REDIRECTS).find(condition, {"t": 1, "u": 1})
             async for document in found:
                 self._known.add(hash(document["_id"]))
+                self._tenants.add(document["t"])
                 if self._newest is None or document["u"] > self._newest:
                     self._newest = document["u"]
         except PyMongoError:
@@ -100,6 +101,7 @@ class Redirects:
     def note(self, tenant: str, id_: str) -> None:
         """Remember that a patient has been merged; said by whoever did it, after it is durable."""
         self._known.add(hash(f"{tenant}/{id_}"))
+        self._tenants.add(tenant)
 
     async def add(self, redirect: Document, session: AsyncClientSession) -> None:
         """Write a redirect, within a transaction."""

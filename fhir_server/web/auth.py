@@ -24,6 +24,7 @@ from fhir_server.security.policies import Policies
 from fhir_server.security.policy import Policy, PolicyError
 from fhir_server.security.tenants import Tenants
 from fhir_server.security.tokens import Tokens
+from fhir_server.store.redirects import redirects_of
 from fhir_server.web.receive import Headers
 
 BREAK_GLASS: Final = b"x-break-glass"
@@ -61,7 +62,7 @@ class Authentication:
         Raises:
             FhirError: 401, who is asking is not known; 403, the tenant is not open to them.
         """
-        principal = await self._principal(scope, headers)
+        principal = await self._surviving(await self._principal(scope, headers))
         reason = headers.get(BREAK_GLASS)
         if reason:
             principal = replace(principal, break_glass=_reason(reason))
@@ -72,6 +73,21 @@ class Authentication:
                 "the glass is broken", principal=principal.id, tenant=principal.tenant, reason_length=len(principal.break_glass)
             )
         return await self._contexts.of(principal.tenant, base_url, request_id=request_id, principal=principal, access=access)
+
+    async def _surviving(self, principal: Principal) -> Principal:
+        """Return the principal with the record of the survivor, where the patient of the token has been merged into another."""
+        user = principal.fhir_user.removeprefix("Patient/") if principal.fhir_user.startswith("Patient/") else ""
+        redirects = redirects_of(self._contexts.database)
+        if not (principal.patient or user) or redirects.idle(principal.tenant) or not await redirects.refresh(principal.tenant):
+            return principal
+        survivors = await redirects.survivors(principal.tenant, {principal.patient, user} - {""})
+        if not survivors:
+            return principal
+        return replace(
+            principal,
+            patient=survivors.get(principal.patient, principal.patient),
+            fhir_user=f"Patient/{survivors.get(user, user)}" if user else principal.fhir_user,
+        )
 
     async def _permissions(self, principal: Principal, base_url: str) -> Permissions:
         try:

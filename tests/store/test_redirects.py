@@ -42,12 +42,16 @@ async def add(store: Database, tenant: str, source: str, target: str) -> None:
 
 
 async def test_what_is_new_is_asked_for_once_a_second(store: Database, redirects: Redirects, clock: Clock, tenant: str) -> None:
-    await redirects.refresh()
+    await redirects.refresh(tenant)
     await add(store, tenant, "s", "t")
-    await redirects.refresh()
+    await redirects.refresh(tenant)
     assert not redirects.may_be_merged(tenant, "s")
+    assert redirects.idle(tenant)
     clock.now += 1
-    assert await redirects.refresh()
+    assert not redirects.idle(tenant)
+    assert await redirects.refresh(tenant)
+    assert not await redirects.refresh(f"{tenant}x")
+    assert redirects.idle(f"{tenant}x")
     assert redirects.may_be_merged(tenant, "s")
     assert not redirects.may_be_merged(f"{tenant}x", "s")
 
@@ -55,13 +59,13 @@ async def test_what_is_new_is_asked_for_once_a_second(store: Database, redirects
 async def test_survivors_are_followed_to_the_end(store: Database, redirects: Redirects, tenant: str) -> None:
     for source, target in (("a", "b"), ("b", "c"), ("c", "d"), ("x", "y")):
         await add(store, tenant, source, target)
-    await redirects.refresh()
+    await redirects.refresh(tenant)
     assert await redirects.survivors(tenant, ["a", "c", "x", "d", "unknown"]) == {"a": "d", "c": "d", "x": "y"}
 
 
 async def test_the_database_decides_whether_a_patient_is_merged(store: Database, redirects: Redirects, tenant: str) -> None:
     await add(store, tenant, "s", "t")
-    await redirects.refresh()
+    await redirects.refresh(tenant)
     await store.collection(REDIRECTS).delete_one({"_id": f"{tenant}/s"})
     assert redirects.may_be_merged(tenant, "s")
     assert await redirects.survivors(tenant, ["s"]) == {}
@@ -70,7 +74,7 @@ async def test_the_database_decides_whether_a_patient_is_merged(store: Database,
 async def test_a_circle_ends(store: Database, redirects: Redirects, tenant: str) -> None:
     for source, target in (("a", "b"), ("b", "a")):
         await add(store, tenant, source, target)
-    await redirects.refresh()
+    await redirects.refresh(tenant)
     assert set(await redirects.survivors(tenant, ["a"])) == {"a"}
 
 
@@ -78,23 +82,23 @@ async def test_without_mongodb_what_is_known_is_relied_on_for_ten_seconds(
     store: Database, redirects: Redirects, clock: Clock, tenant: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add(store, tenant, "s", "t")
-    await redirects.refresh()
+    await redirects.refresh(tenant)
 
     def away(_: str) -> None:
         raise ConnectionFailure
 
     monkeypatch.setattr(store, "collection", away)
     clock.now += 9
-    assert await redirects.refresh()
+    assert await redirects.refresh(tenant)
     clock.now += 1
     with pytest.raises(ConnectionFailure):
-        await redirects.refresh()
+        await redirects.refresh(tenant)
 
 
 async def test_what_this_process_did_it_knows_at_once(redirects: Redirects, tenant: str) -> None:
     redirects.note(tenant, "s")
     assert redirects.may_be_merged(tenant, "s")
-    assert not redirects.idle
+    assert not redirects.idle(tenant)
 
 
 def test_one_process_has_one_memory_for_each_database(store: Database, database: Any, settings: Any) -> None:

@@ -15,6 +15,7 @@ from tests.conftest import client_of
 from tests.operations.merge.conftest import Finish
 from tests.operations.merge.merge_samples import (
     PREVIEW,
+    found_ids,
     get,
     merge,
     observation,
@@ -183,3 +184,16 @@ async def test_a_preview_tells_a_masked_reader_no_protected_identifier(server: A
         assert "123-45" not in answer.text
         assert "987-65" not in answer.text
         assert part(answer, "result")["identifier"][0]["value"].endswith("6789")
+
+
+async def test_tokens_for_the_source_are_good_for_the_survivors_record(server: AuthServer, loaded: httpx.AsyncClient) -> None:
+    claims = {"scope": "patient/*.rs", "patient": "s", "roles": ["patient"], "fhirUser": "Patient/s"}
+    async with server.client(claims) as http:
+        assert (await get(http, "Observation/o"))["subject"] == ref("Patient/s")
+        assert (await merge(loaded)).status_code == 200
+        assert (await get(http, "Observation/o"))["subject"] == ref("Patient/t")
+        assert (await get(http, "Patient/t"))["id"] == "t"
+        assert await found_ids(http, "Observation?patient=s") == ["o"]
+        assert (await undo(loaded)).status_code == 200
+        assert (await get(http, "Observation/o"))["subject"] == ref("Patient/s")
+        assert (await http.get("Patient/t")).status_code == 404

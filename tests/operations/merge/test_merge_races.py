@@ -154,11 +154,11 @@ async def test_two_processes_that_end_a_merge_at_once_do_it_once(
 async def test_a_process_learns_of_merges_within_a_second(http: httpx.AsyncClient, contexts: Contexts, tenant: str) -> None:
     redirects = redirects_of(contexts.database)
     await put(http, patient("s"), patient("t"))
-    await redirects.refresh()
+    await redirects.refresh(tenant)
     assert not redirects.may_be_merged(tenant, "s")
     await merge(http)
     redirects._checked -= 1.0
-    assert await redirects.refresh()
+    assert await redirects.refresh(tenant)
     assert redirects.may_be_merged(tenant, "s")
     assert await redirects.survivors(tenant, ["s", "t"]) == {"s": "t"}
 

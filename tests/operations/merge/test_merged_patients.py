@@ -180,3 +180,20 @@ async def test_tenants_know_nothing_of_each_others_merges(
         await put(other, patient("s"), patient("t"), observation("o"))
         assert (await get(other, "Observation/o"))["subject"] == ref("Patient/s")
         assert outcomes(await get(other, "Observation?patient=s")) == []
+
+
+async def test_a_condition_that_source_and_survivor_meet_means_the_survivor(http: httpx.AsyncClient) -> None:
+    number = {"system": "urn:mrn", "value": "1"}
+    await put(http, patient("r", identifier=[number]), patient("s", identifier=[number]), patient("t"))
+    condition = "identifier=urn:mrn|1"
+    assert refusal(await http.put(f"Patient?{condition}", json={"resourceType": "Patient"})) == (412, "multiple-matches")
+    for source in ("r", "s"):
+        assert (await merge(http, parameters(source, "t"))).status_code == 200
+    answer = await http.post("Patient", json={"resourceType": "Patient"}, headers={"If-None-Exist": condition})
+    assert (answer.status_code, answer.json()["id"]) == (200, "t")
+    entry = {
+        "resource": observation("c") | {"subject": ref(f"Patient?{condition}")},
+        "request": {"method": "PUT", "url": "Observation/c"},
+    }
+    assert (await http.post("", json={"resourceType": "Bundle", "type": "transaction", "entry": [entry]})).status_code == 200
+    assert (await get(http, "Observation/c"))["subject"] == ref("Patient/t")
