@@ -121,7 +121,8 @@ class Bench:
     def _second(self) -> Iterator[dict[str, Any]]:
         while True:
             person = again(self._rng, self._town, self._rng.choice(self._people))
-            yield _without_id(patient(self._rng, person, ""))
+            if person.phone or person.email or (person.given and person.birth):
+                yield _without_id(patient(self._rng, person, ""))
 
     async def _cost(self, work: Callable[[], Awaitable[None]], mongod: psutil.Process) -> Cost:
         for _ in range(WARMUP):
