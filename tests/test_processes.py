@@ -163,6 +163,12 @@ def test_an_unprotected_address_is_refused(tmp_path, host):
     assert not (tmp_path / "data").exists()
 
 
+def test_an_authorization_server_without_a_master_key_is_refused(tmp_path, mongodb_uri):
+    code, message = refused(tmp_path, "--port=0", FHIR_AUTH="builtin", FHIR_MONGODB_URI=mongodb_uri, FHIR_MASTER_KEY="")
+    assert code == 2
+    assert "set FHIR_MASTER_KEY (`fhir-server keys new` makes one)" in message
+
+
 def test_a_wrong_setting_is_named(tmp_path):
     code, message = refused(tmp_path, "--port=70000")
     assert code == 2

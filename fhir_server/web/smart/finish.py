@@ -4,6 +4,7 @@ import secrets
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import structlog
 from authlib.oauth2.rfc6749 import OAuth2Error
 
 from fhir_server.security.authorization import place as paths
@@ -23,6 +24,7 @@ async def granted(service: Service, flow: Flow, session: Session, user: User, sc
     if not await service.flows.finish(flow.id) or (flow.launch and not await service.launches.use(flow.launch)):
         return await refused(service, flow.params, "invalid_request", "The request, or its launch, was used already.")
     grant = _grant(service, flow, session, user, tuple(scopes))
+    structlog.get_logger().info("access was granted", user=user.id, tenant=user.tenant, client=flow.client, scope=grant.scope)
     return await in_thread(_responded, service, flow.params, user, grant)
 
 

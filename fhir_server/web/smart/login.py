@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+import structlog
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -11,11 +12,12 @@ from fhir_server.security.authorization.attempts import Key, login_keys
 from fhir_server.security.authorization.bridge import in_thread
 from fhir_server.security.authorization.sessions import Session
 from fhir_server.security.authorization.users import TOTP_PURPOSE, User, folded
-from fhir_server.web.smart.browser import FormError, address, first, read_form, set_cookie
+from fhir_server.web.smart.browser import FormError, address, drop_cookie, first, read_form, set_cookie
 from fhir_server.web.smart.pages import error_page, page, see
 from fhir_server.web.smart.smart import Smart, Visitor
 
 WRONG: Final = "The name and the password do not belong together. Check both and try again."
+_logger = structlog.get_logger()
 WRONG_CODE: Final = "This code is not right, or was used already. Enter the one that your app shows now."
 
 
@@ -58,6 +60,11 @@ class Login:
             values = await read_form(request, self._service.place, session)
         except FormError as error:
             return error_page(str(error), error.status)
+        if "again" in values:
+            await self._service.sessions.end(session)
+            response = see(asking.url)
+            drop_cookie(response, self._service.place)
+            return response
         name = folded(first(values, "name"))[:200]
         half = await self._service.users.get(session.half) if session.half else None
         keys = (Key(f"totp:{half.id}", 5),) if half else login_keys(name, address(request, self._service.settings))
@@ -67,12 +74,14 @@ class Login:
         user = await self._second(half, values) if half else await self._first(name, values)
         if user is None:
             await self._service.attempts.failed(keys)
+            _logger.warning("a login failed", user=half.id if half else "", address=address(request, self._service.settings))
             problem = WRONG_CODE if half else WRONG
             return login_page(session, asking, problem=problem, status=401, name="" if half else first(values, "name"))
         await self._service.attempts.succeeded(keys[:1])
         if user.totp and not half:
             await self._service.sessions.set_half(session, user)
             return see(asking.url)
+        _logger.info("somebody logged in", user=user.id, tenant=user.tenant, second_factor=bool(half))
         cookie, _ = await self._service.sessions.log_in(session, user, ("pwd", "otp", "mfa") if half else ("pwd",))
         response = see(asking.url)
         set_cookie(response, self._service.place, cookie)

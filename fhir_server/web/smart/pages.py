@@ -22,7 +22,6 @@ HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
     # Within the site a POST has to say its origin; beyond it nothing may say where somebody came from.
     "Referrer-Policy": "same-origin",
-    "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "interest-cohort=()",
 }
 

@@ -8,6 +8,7 @@ from auth_world import PASSWORD, Browser, World, client_for, request_params, sen
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from fhir_server.security.authorization import passwords
 from fhir_server.security.authorization.attempts import Attempts, Key, login_keys
@@ -91,6 +92,29 @@ async def test_a_password_alone_opens_nothing_where_a_second_factor_is_asked_for
         if answer.status_code == 429:
             break
     assert answer.status_code == 429
+
+
+async def test_who_has_no_code_at_hand_can_start_again_as_somebody_else(browser: Browser, world: World):
+    user = world.clinician
+    sealed = await world.service.sealer.seal(passwords.new_totp_secret().encode(), f"{TOTP_PURPOSE}:{user.id}")
+    await world.service.users.change(user.name, totp=sealed)
+    await browser.authorize(request_params(world.trusted))
+    await browser.log_in(user)
+    assert "Login name" in (await browser.submit("login", again="yes")).text
+    assert "code" in sent_to_app(await browser.log_in(world.patient_user))
+
+
+async def test_logins_are_logged_without_what_was_entered(browser: Browser, world: World):
+    await browser.authorize(request_params(world.public))
+    with capture_logs() as logs:
+        await browser.submit("login", name="a password typed as a name", password="another password")
+        await browser.log_in(world.patient_user)
+        await browser.allow()
+    events = [entry for entry in logs if entry["event"] != "request"]
+    assert [entry["event"] for entry in events] == ["a login failed", "somebody logged in", "access was granted"]
+    assert events[1]["user"] == world.patient_user.id
+    assert "password" not in repr(logs)
+    assert PASSWORD not in repr(logs)
 
 
 async def test_prompt_none_logs_nobody_in(browser: Browser, world: World):
