@@ -55,6 +55,11 @@ class Records:
         found = await self.blobs.find_one({"_id": f"{tenant}/{sha256}"}, {"thumb": 0})
         return blob_of(found) if found else None
 
+    async def keys(self, tenant: str, digests: Iterable[str]) -> dict[str, str]:
+        """Return the keys of bytes, by digest, as far as they are there."""
+        ids = [f"{tenant}/{one}" for one in digests]
+        return {found["h"]: found["key"] async for found in self.blobs.find({"_id": {"$in": ids}}, {"h": 1, "key": 1})}
+
     async def touch(self, tenant: str, sha256: str) -> Blob | None:
         """Return what is known of bytes that are ready, and keep them from being removed for a while."""
         found = await self.blobs.find_one_and_update(

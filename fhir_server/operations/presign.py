@@ -20,7 +20,7 @@ async def presign(ctx: Context, call: Call) -> Reply:
         FhirError: 404 or 410 for the resource or its content, 503 while it is not scanned, 400 for the parameters.
     """
     asked = given(call, {"seconds": "valueInteger", "content": "valueInteger"})
-    found = await _content(ctx, call, number(asked, "content") or 0)
+    found = await content_of_call(ctx, call, number(asked, "content") or 0)
     if found.blob is None or ctx.blobs is None:
         raise FhirError(422, (Issue("not-supported", "The content is small and in the resource itself; read it there."),))
     origin = ctx.base_url.removesuffix("/fhir")
@@ -49,7 +49,7 @@ async def attachment(ctx: Context, call: Call) -> Reply:
 async def thumbnail(ctx: Context, call: Call) -> Reply:
     """Answer a small JPEG that shows what the content of a Binary or DocumentReference looks like; 404 where there is none."""
     asked = given(call, {"content": "valueInteger"})
-    found = await _content(ctx, call, number(asked, "content") or 0)
+    found = await content_of_call(ctx, call, number(asked, "content") or 0)
     data = await ctx.blobs.records.thumbnail(ctx.tenant, found.blob.sha256) if found.blob and ctx.blobs else b""
     if not data or found.blob is None:
         raise FhirError(404, (Issue("not-found", f"There is no picture of the content of {call.type}/{call.id}."),))
@@ -57,7 +57,12 @@ async def thumbnail(ctx: Context, call: Call) -> Reply:
     return Reply(200, body=body)
 
 
-async def _content(ctx: Context, call: Call, place: int) -> Content:
+async def content_of_call(ctx: Context, call: Call, place: int = 0) -> Content:
+    """Return the content that a call about a Binary or DocumentReference is about; of a document that at a place, from 0.
+
+    Raises:
+        FhirError: 404, 410 or 503 for the resource or its content, 400 for the place.
+    """
     resource = await _resource(ctx, call)
     if call.type == "Binary":
         return await content_of(ctx, resource, "Binary")
