@@ -71,7 +71,6 @@ class Bench:
     async def run(self, settings: Settings, mongod: psutil.Process) -> None:
         """Load, measure and print."""
         self._people = self._town.people(self._options.patients)
-        self._new = self._town.people(3 * (self._options.calls + WARMUP))
         async with connect(settings.mongodb_uri, settings) as client:
             database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
             ctx = await Contexts(database, settings, load_extensions(settings)).of_tenant(settings.default_tenant)
@@ -99,6 +98,9 @@ class Bench:
 
     async def _measure(self, ctx: Context, mongod: psutil.Process) -> None:
         second = self._second()
+        # Not those of an earlier run on the same database.
+        seed = await ctx.repo.collection("Patient").estimated_document_count()
+        self._new = Town(random.Random(seed), self._options.patients).people(2 * (self._options.calls + WARMUP))
         sizes = [len((await find_matches(ctx, sought(ctx, next(second)), floor="certainly-not")).candidates) for _ in range(200)]
         print(
             f"candidates: mean {statistics.mean(sizes):.0f}, p95 {statistics.quantiles(sizes, n=20)[-1]:.0f}, most {max(sizes)}"

@@ -14,6 +14,8 @@ from fhir_server.matching.record import Address, Patient, Record, record_of
 FIELD: Final = "_match"
 """The name of the index entry: the keys of a patient."""
 EMAIL, PHONE, HOUSE, HOUSE_AND_POSTCODE, BIRTH, NAMES, SOUNDS, STREET = "abcdefgh"
+WEAK: Final = STREET
+"""The kind of key that finds nothing probable by itself: half of all candidates, and not one duplicate in 24,000."""
 MOST_KEYS: Final = 16
 _DAY: Final = 8
 _PHONE_END: Final = 8

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fhir_server.exchange import Context
-from fhir_server.matching import FIELD, Assessment, Record, assess, record_of
+from fhir_server.matching import FIELD, WEAK, Assessment, Record, assess, record_of
 from fhir_server.resources.duplicates import FLOOR, suspect
 from fhir_server.resources.matches import IDENTIFIERS, KEYS, RANKS, TYPE, model, named, survivor_of
 from fhir_server.resources.reviews import Pair, pair_of
@@ -22,6 +22,7 @@ PROGRESS: Final = "_duplicates"
 BATCH: Final = 500
 MOST_SHARING: Final = 200
 """A key that more patients share says nothing: a switchboard's number, a hospital's address."""
+_NOT_COMPARED: Final = frozenset({PAIR, WEAK})
 _COMPARED: Final = ("name", "birthDate", "telecom", "address", "gender", "link")
 PROJECTION: Final = {"i": 1, KEYS: 1, IDENTIFIERS: 1, **{f"r.{name}": 1 for name in _COMPARED}}
 
@@ -91,7 +92,9 @@ async def _batch(ctx: Context, after: str) -> list[_Patient]:
 def _patient(document: Document) -> _Patient:
     index, resource = document.get("s", {}), document.get("r", {})
     identifiers = index.get("identifier", ())
-    keys = frozenset((*(key for key in index.get(FIELD, ()) if key[0] != PAIR), *(f"={one}" for one in named(identifiers))))
+    keys = frozenset(
+        (*(key for key in index.get(FIELD, ()) if key[0] not in _NOT_COMPARED), *(f"={one}" for one in named(identifiers)))
+    )
     return _Patient(document["_id"], document["i"], record_of(resource, identifiers), keys, bool(survivor_of(resource)))
 
 

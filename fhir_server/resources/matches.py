@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fhir_server.exchange import Context, Resource
-from fhir_server.matching import FIELD, Assessment, Grade, Model, Record, assess, match_keys, model_of, record_of
+from fhir_server.matching import FIELD, WEAK, Assessment, Grade, Model, Record, assess, match_keys, model_of, record_of
 from fhir_server.search.access import Access, Document
 from fhir_server.search.index import entries
 from fhir_server.search.run import registry_of
@@ -95,7 +95,8 @@ async def find_matches(ctx: Context, wanted: Sought, *, without: Collection[str]
     """
     ours = model(ctx)
     access = Access(ctx)
-    documents, complete = await _documents(access, wanted, ours.candidates)
+    keys = [key for key in wanted.keys if RANKS[floor] < RANKS["probable"] or key[0] != WEAK]
+    documents, complete = await _documents(access, keys, named(wanted.record.identifiers), ours.candidates)
     found: list[Candidate] = []
     for document in documents:
         if document["i"] not in without:
@@ -112,10 +113,8 @@ def record_of_document(document: Document, version: Version) -> Record:
     return record_of(version.resource or {}, document.get("s", {}).get("identifier", ()))
 
 
-async def _documents(access: Access, wanted: Sought, most: int) -> tuple[list[Document], bool]:
+async def _documents(access: Access, keys: list[str], identifiers: list[str], most: int) -> tuple[list[Document], bool]:
     """Return the candidates, and whether these are all that matter."""
-    identifiers = named(wanted.record.identifiers)
-    keys = list(wanted.keys)
     by_key, by_identifier = await asyncio.gather(
         _read(access, KEYS, keys, most + 1), _read(access, IDENTIFIERS, identifiers, most + 1)
     )
