@@ -1,6 +1,6 @@
 """New keys for a tenant's protected identifiers, while the server runs.
 
-docs/decisions/0025-protected-identifiers.md
+docs/decisions/0032-protected-identifiers.md
 
 A generation of keys is `new` until all processes know it, then `active`; the one before is `old` until nothing is encrypted
 or indexed by it any more, then `retired`, and kept for backups. Each step is written down before the next one, so that

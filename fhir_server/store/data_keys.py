@@ -1,6 +1,6 @@
 """The keys that binary data in MongoDB is encrypted with: those of the tenant's keyring.
 
-docs/decisions/0015-protected-identifiers.md, docs/media.md
+docs/decisions/0032-protected-identifiers.md, docs/media.md
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""The keys that protected identifiers are encrypted and indexed with (docs/decisions/0015-protected-identifiers.md).
+"""The keys that protected identifiers are encrypted and indexed with (docs/decisions/0032-protected-identifiers.md).
 
 A tenant has generations of keys, each a document `{_id: "{tenant}/{n}", t, n, k: id, a: state, m: master key, d: wrapped,
 x: wrapped, u: time}` with a data key (`d`) and an index key (`x`), both wrapped by a master key that never reaches the
