@@ -167,7 +167,7 @@ def vread(rng: random.Random) -> Request:
 
 def history(rng: random.Random) -> Request:
     type_ = rng.choice(_types(rng))
-    path = rng.choice(["_history", f"{type_}/_history", *[f"{type_}/{_id(rng, type_)}/_history"] * 3])
+    path = rng.choice(["_history", f"{type_}/_history", *[f"{type_}/{_id(rng, type_)}/_history"] * 6])
     query = rng.choice(["", "?_count=2", "?_count=0", "?_since=2020-01-01", "?_count=5", "?_type=Observation,Patient"])
     return Request("GET", path + query)
 
@@ -202,8 +202,13 @@ def operation(rng: random.Random) -> Request:
             Request("POST", f"{type_}/$validate", some_resource(rng, type_, "x")),
             Request("GET", f"{type_}?_explain=true"),
             Request("POST", f"{type_}/{_id(rng, type_)}/$validate?mode=delete"),
+            Request("POST", "Patient/$match", {"resourceType": "Parameters", "parameter": [_somebody(rng)]}),
         ]
     )
+
+
+def _somebody(rng: random.Random) -> Any:
+    return {"name": "resource", "resource": some_resource(rng, "Patient", rng.choice(IDS["Patient"]))}
 
 
 def create(rng: random.Random) -> Request:
