@@ -1,7 +1,9 @@
 """The policy file: docs/security/policy.md."""
 
 import pytest
+from authz_server import default_settings
 
+from fhir_server.doctor import examine_policies
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.security.policies import Policies
 from fhir_server.security.policy import PolicyError, built_in, members, path_of, read
@@ -94,3 +96,22 @@ def test_a_policy_that_never_could_be_used_lets_nobody_in(tmp_path):
     (tmp_path / "a.yaml").write_text("nonsense")
     with pytest.raises(PolicyError):
         Policies(tmp_path).of("a")
+
+
+def test_doctor_names_what_is_wrong_with_each_policy(tmp_path):
+    (tmp_path / "a.yaml").write_text(SMALL)
+    (tmp_path / "b.yaml").write_text("version: 1\nroles: {n: {rules: [{types: [Patient], allow: r, where: shoes=1}]}}")
+    (tmp_path / "c.yaml").write_text("nonsense")
+    found = {one.subject: one for one in examine_policies(default_settings("t", "", policy_dir=tmp_path))}
+    assert [one.ok for one in found.values()] == [True, False, False]
+    assert "roles.n.rules.0.where: Patient has no search parameter 'shoes'" in found["Policy b.yaml"].found
+    assert "a policy is a mapping" in found["Policy c.yaml"].found
+
+
+def test_doctor_says_when_the_directory_of_policies_is_none(tmp_path):
+    found = list(examine_policies(default_settings("t", "", policy_dir=tmp_path / "none")))
+    assert [one.ok for one in found] == [False]
+
+
+def test_without_a_directory_of_policies_there_is_nothing_to_look_at():
+    assert list(examine_policies(default_settings("t", ""))) == []
