@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any, Final
 
-from fhir_server.exchange import Resource
 from fhir_server.fhir.reference import parse
 from fhir_server.fhir.repoint import RECORDS, TYPE, patient_texts
 from fhir_server.search.registry import BUILTIN
@@ -80,7 +79,7 @@ async def count_referrers(repo: Repository, patient: str) -> int:
     return total
 
 
-def refs_entry(resource: Resource, finished: dict[str, Any], base_url: str) -> None:
+def refs_entry(resource: Mapping[str, Any], finished: dict[str, Any], base_url: str) -> None:
     """Add the entry `_refs` to the other entries, where the resource needs one."""
     texts = uncovered(resource, finished, base_url)
     if texts:
