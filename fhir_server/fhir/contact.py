@@ -71,6 +71,7 @@ def _parsed(text: str, region: str) -> PhoneNumber | None:
     return number if possible else None
 
 
+@lru_cache(maxsize=16384)
 def may_be_phone(text: str, region: str) -> bool:
     """Tell whether a text can be a phone number of some country, also one that is dialled within an area only."""
     if normal_phone(text, region):

@@ -7,10 +7,13 @@ https://hl7.org/fhir/R4/datatypes.html#Identifier, docs/patients.md
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final
+
+from fhir_server.fhir.codec import encode
 
 SSN: Final = "http://hl7.org/fhir/sid/us-ssn"
 _ALIASES: Final[Mapping[str, str]] = {"urn:oid:2.16.840.1.113883.4.1": SSN}
@@ -148,9 +151,36 @@ class Repeated:
         return self._pattern
 
 
-def changed(resource: Any, found: Iterable[Found], protected: Systems, change: Change) -> Any:
+def changed(resource: Any, found: Sequence[Found], protected: Systems, change: Change) -> Any:
     """Return a copy of the resource in which the protected identifiers that were found are changed."""
-    return _Changing(protected, Repeated(found), change).copy(resource)
+    quick = _changed_at_the_top(resource, found, protected, change)
+    return _Changing(protected, Repeated(found), change).copy(resource) if quick is None else quick
+
+
+def _changed_at_the_top(resource: Any, found: Sequence[Found], protected: Systems, change: Change) -> Any:
+    """Do the same where nearly all resources have them: in the resource's own identifiers and nowhere else; else None."""
+    own = resource.get("identifier") if isinstance(resource, dict) else None
+    if not isinstance(own, list) or sum(_is_one(one, protected) for one in own) != len(found):
+        return None
+    if not _stands_alone(resource, found):
+        return None
+    return resource | {"identifier": [change.identifier(dict(one)) if _is_one(one, protected) else one for one in own]}
+
+
+def _is_one(node: Any, protected: Systems) -> bool:
+    return isinstance(node, dict) and node.get("system") in protected.names and isinstance(node.get("value"), str)
+
+
+def _stands_alone(resource: Any, found: Sequence[Found]) -> bool:
+    """Tell whether surely no other text repeats what was found."""
+    text = encode(resource).decode()
+    own = Counter(one.value for one in found)
+    # What JSON escapes would not be found as it is written.
+    return all(
+        form.isascii() and form.isprintable() and '"' not in form and "\\" not in form and text.count(form) == own[form]
+        for one in found
+        for form in _forms(one.value)
+    )
 
 
 @dataclass(slots=True)
