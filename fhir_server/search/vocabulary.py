@@ -108,12 +108,13 @@ async def _containing(access: Access, parameter: SearchParameter, text: str) -> 
     if not words:
         return NOTHING
     having = string.having_words(parameter.field, words)
-    # A word that holds all of a short text proves the match.
-    proven = " " not in text and len(text) <= LONGEST_END
-    found = having if proven else all_of([having, string.containing(parameter.field, text)])
-    # MongoDB plans rare and common words alike, by what it learned of the last ones: few are therefore listed.
+    # MongoDB plans rare and common words alike, by what it learned of the last ones: few resources are therefore listed. If
+    # they are many, a page is soon full, and one pattern is tested faster than all words.
     few = await access.read(parameter.resource_type, having, {"_id": 1}, limit=FEW + 1)
-    return found if len(few) > FEW else all_of([{"_id": {"$in": [document["_id"] for document in few]}}, found])
+    anywhere = string.containing(parameter.field, text)
+    if len(few) > FEW:
+        return anywhere
+    return all_of([{"_id": {"$in": [document["_id"] for document in few]}}, anywhere])
 
 
 async def _words_around(access: Access, text: str) -> list[str] | None:
