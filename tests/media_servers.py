@@ -51,56 +51,61 @@ def shared(name: str, start: Callable[[Path], dict[str, Any]]) -> dict[str, Any]
 
 
 def start_s3(home: Path) -> dict[str, Any]:
-    """Start SeaweedFS with a private bucket."""
-    import boto3  # noqa: PLC0415
-    from botocore.config import Config  # noqa: PLC0415
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
+    """Start SeaweedFS with a private bucket; again with other ports where another server has taken one of them."""
     weed = needs("weed", "install the dev dependencies")
     identity = {
         "name": "test",
         "credentials": [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}],
         "actions": ["Admin", "Read", "Write", "List", "Tagging"],
     }
-    (home / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    ports = {name: free_port() for name in ("master", "volume", "filer", "s3")}
-    grpc = {f"{name}.grpc": free_port() for name in ("master", "volume", "filer", "s3")}
-    command = [
-        weed,
-        "server",
-        f"-dir={home}",
-        "-ip=127.0.0.1",
-        "-ip.bind=127.0.0.1",
-        "-s3",
-        f"-s3.config={home / 's3.json'}",
-        "-volume.max=20",
-        "-master.volumeSizeLimitMB=256",
-        *(f"-{name}.port={port}" for name, port in ports.items()),
-        *(f"-{name.replace('.', '.port.')}={port}" for name, port in grpc.items()),
-    ]
-    supervise(command, home, {"WEED_S3_SSE_KEY": "00" * 32, "GOMAXPROCS": "2"})
-    endpoint = f"http://127.0.0.1:{ports['s3']}"
+    for attempt in range(3):
+        place = home / str(attempt)
+        place.mkdir()
+        (place / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        ports: set[int] = set()
+        while len(ports) < 8:
+            ports.add(free_port())
+        names = [f"{name}.port{kind}" for name in ("s3", "master", "volume", "filer") for kind in ("", ".grpc")]
+        numbers = dict(zip(names, sorted(ports), strict=True))
+        command = [
+            weed,
+            "server",
+            f"-dir={place}",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-s3",
+            f"-s3.config={place / 's3.json'}",
+        ]
+        # Other services of it have ports that are fixed, unless they are turned off.
+        command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
+        command += ["-volume.max=20", "-master.volumeSizeLimitMB=256", *(f"-{name}={port}" for name, port in numbers.items())]
+        pid = supervise(command, place, {"WEED_S3_SSE_KEY": "00" * 32, "GOMAXPROCS": "2"})
+        endpoint = f"http://127.0.0.1:{numbers['s3.port']}"
+        if _takes_objects(endpoint, pid):
+            return {"endpoint": endpoint}
+    raise RuntimeError(f"SeaweedFS does not start: {(place / 'log').read_text()[-2000:]}")
+
+
+def _takes_objects(endpoint: str, pid: int) -> bool:
+    import boto3  # noqa: PLC0415
+    from botocore.config import Config  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
     config = Config(retries={"total_max_attempts": 1}, connect_timeout=1, read_timeout=5, s3={"addressing_style": "path"})
-    client = boto3.client(
-        "s3",
-        endpoint_url=endpoint,
-        region_name="us-east-1",
-        aws_access_key_id=ACCESS_KEY,
-        aws_secret_access_key=SECRET_KEY,
-        config=config,
-    )
+    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
+    client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=config, **keys)
     deadline = time.monotonic() + 60
-    while True:
+    while time.monotonic() < deadline and _state(str(pid)) != "Z":
         try:
             client.create_bucket(Bucket=BUCKET)
             client.put_object(Bucket=BUCKET, Key="ready", Body=b"yes")
         except (BotoCoreError, ClientError):
-            if time.monotonic() > deadline:
-                raise
             time.sleep(0.2)
         else:
             client.close()
-            return {"endpoint": endpoint}
+            return True
+    client.close()
+    return False
 
 
 def start_clamd(home: Path) -> dict[str, Any]:

@@ -7,7 +7,18 @@ from dataclasses import replace
 from typing import Any, Final
 
 from fhir_server.blobs import Blobs, RejectedError
-from fhir_server.blobs.elements import BLOB, concerns, copied, decoded, digest_of, digests, grant_of, holders, replaced
+from fhir_server.blobs.elements import (
+    BLOB,
+    concerns,
+    copied,
+    decoded,
+    digest_of,
+    digests,
+    grant_of,
+    holders,
+    may_concern,
+    replaced,
+)
 from fhir_server.blobs.receiving import fhir_hash, issues_of_flags
 from fhir_server.exchange import Behaviour, Context, Draft, Resource
 from fhir_server.fhir.outcome import Issue, unprocessable
@@ -31,7 +42,7 @@ class AttachmentBehaviour(Behaviour):
             return draft
         type_ = draft.resource["resourceType"]
         limit = 0 if type_ == "Binary" else ctx.settings.attachment_bytes * 4 // 3
-        if not concerns(draft.resource, limit):
+        if not (may_concern(draft.resource, limit) and concerns(draft.resource, limit)):
             return draft
         resource: Resource = copied(draft.resource)
         known = digests(draft.previous.resource) if draft.previous is not None and draft.previous.resource else frozenset()
