@@ -12,8 +12,10 @@ import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from fhir_server.config import Settings
+from fhir_server.security.authorization.place import Place
 from fhir_server.store.embedded import DataDirectoryInUseError, EmbeddedError, EmbeddedMongod, running_uri
 from fhir_server.store.master import KEY_FILE, MasterKeyError, key_service, make_key_file
 
@@ -39,9 +41,11 @@ def serve(settings: Settings, *, prepare: "Prepare | None" = None) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code; `prepare` runs when MongoDB is there, before requests do."""
     try:
         refuse_unprotected(settings)
+        refuse_unsigned(settings)
+        refuse_wrong_extensions(settings)
         refuse_wrong_models(settings)
         with mongodb(settings) as (found, mongod), bind(settings) as listener:
-            refuse_without_key(found)
+            refuse_unsafe_authorization(found)
             # Imported while MongoDB starts: both take about a second.
             from fhir_server.beside import redis  # noqa: PLC0415
             from fhir_server.serving import Embedded, run  # noqa: PLC0415
@@ -86,17 +90,38 @@ def refuse_wrong_models(settings: Settings) -> None:
         raise RefusedError(str(error)) from None
 
 
-def refuse_without_key(settings: Settings) -> None:
-    """Raise RefusedError when the authorization server could not keep its secrets.
+def refuse_unsafe_authorization(settings: Settings) -> None:
+    """Raise RefusedError when the built-in authorization server could not keep its secrets, or would tell them to everyone.
 
     Raises:
         MasterKeyError: the master key that is named can not be used.
     """
-    if key_service(settings) is None and settings.auth == "builtin":
+    service = key_service(settings)
+    if settings.auth != "builtin":
+        return
+    if service is None:
         raise RefusedError(
             "The built-in authorization server encrypts its keys: set FHIR_MASTER_KEY (`fhir-server keys new` makes one), "
             "FHIR_MASTER_KEY_FILE or FHIR_KEY_SERVICE."
         )
+    issuer = Place.of(settings).issuer
+    if not issuer.startswith("https://") and not _is_loopback(urlsplit(issuer).hostname or ""):
+        raise RefusedError(
+            f"The built-in authorization server would take passwords at {issuer}, without TLS. Put a proxy in front of it that "
+            "speaks TLS, and set FHIR_BASE_URL to the https URL that clients use."
+        )
+
+
+def refuse_wrong_extensions(settings: Settings) -> None:
+    """Raise RefusedError when an extension can not be loaded; those that come with the server need no look."""
+    if settings.extensions == Settings.model_fields["extensions"].default:
+        return
+    from fhir_server.extension import ExtensionError, load  # noqa: PLC0415 -- takes long to import
+
+    try:
+        load(settings)
+    except ExtensionError as error:
+        raise RefusedError(str(error)) from None
 
 
 def refuse_unsigned(settings: Settings) -> None:
