@@ -11,6 +11,7 @@ from fhir_server.config import Settings
 from fhir_server.search.index import index_models
 from fhir_server.search.reindex import PROGRESS
 from fhir_server.search.vocabulary import WORDS
+from fhir_server.security.authorization.collections import USERS
 from fhir_server.security.grants import criteria_problems
 from fhir_server.security.policy import PolicyError
 from fhir_server.security.policy import read as read_policy
@@ -78,6 +79,8 @@ async def examine(settings: Settings) -> AsyncIterator[Finding]:
         async for seen in examine_media(settings):
             yield Finding(*seen)
         yield await _examine_keys(database)
+        if settings.auth == "builtin":
+            yield await _examine_users(database)
         for type_ in sorted(await database.existing_types()):
             yield await _examine_indexes(database, type_)
 
@@ -155,6 +158,16 @@ async def _examine_keys(database: Database) -> Finding:
         mend = "Set FHIR_MASTER_KEY to what `fhir-server keys new` prints, and keep it apart from the database."
         return Finding("Master key", ok=False, found="there is none: protected identifiers are refused", mend=mend)
     return Finding("Master key", ok=True, found=f"opens the keys of {len(tenants)} tenants")
+
+
+async def _examine_users(database: Database) -> Finding:
+    count = await database.collection(USERS).count_documents({"active": True}, limit=1)
+    return Finding(
+        "Users",
+        ok=bool(count),
+        found="somebody can log in" if count else "nobody can log in",
+        mend="Add people with `fhir-server auth users add`.",
+    )
 
 
 async def _examine_reindex(database: Database) -> Finding:

@@ -57,3 +57,15 @@ async def test_an_interrupted_reindexing_is_pointed_out(settings, client):
         )
     finally:
         await client.drop_database(alone.mongodb_database)
+
+
+async def test_an_authorization_server_without_users_is_pointed_out(settings, client, tenant):
+    alone = settings.model_copy(update={"mongodb_database": f"fhir_test_{tenant}", "auth": "builtin"})
+    users = client[alone.mongodb_database]["_auth_users"]
+    try:
+        for active, ok in ((False, False), (True, True)):
+            await users.replace_one({"_id": "ada"}, {"active": active}, upsert=True)
+            assert (await by_subject(alone))["Users"].ok is ok
+        assert "Users" not in await by_subject(alone.model_copy(update={"auth": "off"}))
+    finally:
+        await client.drop_database(alone.mongodb_database)

@@ -15,6 +15,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from fhir_server.store.master import new_master_key
+
 pytestmark = pytest.mark.slow
 
 PATIENT = {"resourceType": "Patient", "id": "one", "active": True}
@@ -167,6 +169,15 @@ def test_an_authorization_server_without_a_master_key_is_refused(tmp_path, mongo
     code, message = refused(tmp_path, "--port=0", FHIR_AUTH="builtin", FHIR_MONGODB_URI=mongodb_uri, FHIR_MASTER_KEY="")
     assert code == 2
     assert "set FHIR_MASTER_KEY (`fhir-server keys new` makes one)" in message
+
+
+@pytest.mark.parametrize("where", [{"FHIR_HOST": "0.0.0.0"}, {"FHIR_BASE_URL": "http://ehr.example.org/fhir"}])
+def test_an_authorization_server_without_tls_is_refused(tmp_path, mongodb_uri, where):
+    code, message = refused(
+        tmp_path, "--port=0", FHIR_AUTH="builtin", FHIR_MONGODB_URI=mongodb_uri, FHIR_MASTER_KEY=new_master_key(), **where
+    )
+    assert code == 2
+    assert "set FHIR_BASE_URL to the https URL" in message
 
 
 def test_a_wrong_setting_is_named(tmp_path):
