@@ -7,6 +7,7 @@ from fhir_server.exchange import Context, Principal
 from fhir_server.extension import Extensions
 from fhir_server.search.registries import Registries
 from fhir_server.search.registry import Registry
+from fhir_server.search.vocabulary import WORDS
 from fhir_server.security.permissions import Permissions
 from fhir_server.security.repository import GuardedRepository
 from fhir_server.store.commit import Committer
@@ -20,6 +21,7 @@ class Contexts:
 
     def __init__(self, database: Database, settings: Settings, extensions: Extensions | None = None) -> None:
         self.database = database
+        database.accompany_by(WORDS)  # Whoever writes through a context, from whichever door.
         self.settings = settings
         self.extensions = extensions or Extensions()
         self.blobs = Blobs(database.mongodb, settings, database.secret, DataKeys(database.keyring, database.secret))

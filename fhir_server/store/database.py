@@ -103,6 +103,11 @@ class Database:
         self.accompany: Accompany = alone
         """Makes what has to be there before resources of a tenant are written, given with their index entries."""
         if companions is not None:
+            self.accompany_by(companions)
+
+    def accompany_by(self, companions: Companions) -> None:
+        """From now on make these, unless others are made already."""
+        if self.accompany is alone:
             collection, lists = self.collection(companions.collection), self.collection(companions.lists)
             self.accompany = Accompanist(companions, collection, lists, self.patience)
 

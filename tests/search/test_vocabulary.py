@@ -11,11 +11,13 @@ from pymongo import AsyncMongoClient, IndexModel
 from pymongo.asynchronous.database import AsyncDatabase
 
 from fhir_server.config import Settings
+from fhir_server.contexts import Contexts
 from fhir_server.fhir.codec import encode
 from fhir_server.search import vocabulary
 from fhir_server.search.fill import fill
 from fhir_server.search.index import entries, index_models
 from fhir_server.search.vocabulary import COLLECTION, LESS, OLD_INDEX, WORDS, shortened, words_of
+from fhir_server.store.companions import alone
 from fhir_server.store.database import Database
 from tests.conftest import client_of
 
@@ -174,3 +176,16 @@ async def test_a_database_without_vocabulary_is_searched_until_it_is_reindexed(
             "gammal2",
         ]
         assert await found(http, "name", "ammal", "Person") == ids
+
+
+async def test_whoever_writes_through_a_context_makes_words(database: AsyncDatabase[dict[str, Any]], settings: Settings) -> None:
+    """Also commands that open the database themselves."""
+    store = Database(database, settings, index_models)
+    assert store.accompany is alone
+    contexts = Contexts(store, settings)
+    accompany = contexts.database.accompany
+    assert accompany is not alone
+    await accompany(settings.default_tenant, [("Person", entries(person({"family": "Sista"}, type_="Person")))])
+    assert await database[COLLECTION].count_documents({"_id": f"{settings.default_tenant}/sista"}) == 1
+    Contexts(store, settings)
+    assert store.accompany is accompany
