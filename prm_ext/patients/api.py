@@ -11,19 +11,9 @@ from prm_ext.common.context import CurrentContext
 from prm_ext.common.paging import Page, search
 from prm_ext.common.problems import RESPONSES, ProblemRoute, refused
 from prm_ext.patients import present, queries
+from prm_ext.patients.answers import AppointmentList, DuplicateList, MediaList, MergeIn, MergeOut
 from prm_ext.patients.history import deleted
-from prm_ext.patients.schemas import (
-    AppointmentList,
-    DuplicateList,
-    EmergencyContact,
-    MediaList,
-    MergeIn,
-    MergeOut,
-    PatientCreate,
-    PatientList,
-    PatientOut,
-    PatientPatch,
-)
+from prm_ext.patients.schemas import EmergencyContact, PatientCreate, PatientList, PatientOut, PatientPatch
 from prm_ext.patients.service import Patient, Patients
 
 router = APIRouter(route_class=ProblemRoute, responses=RESPONSES, tags=["Patients"])

@@ -8,8 +8,9 @@ from fhir_server.fhir.outcome import Issue
 from fhir_server.resources.duplicates import Duplicate
 from prm_ext.common.problems import problems
 from prm_ext.patients import coverage, mapping
+from prm_ext.patients.answers import Appointment, DuplicateOut, Evidence, Media, MergedField, MergeOut
 from prm_ext.patients.fields.field import Resource, codings, objects
-from prm_ext.patients.schemas import Appointment, DuplicateOut, Evidence, InsuranceOut, Media, MergedField, MergeOut, PatientOut
+from prm_ext.patients.schemas import InsuranceOut, PatientOut
 from prm_ext.patients.service import Patient, Patients
 
 

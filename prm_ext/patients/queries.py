@@ -5,7 +5,8 @@ from typing import Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fhir_server.exchange import Params
-from prm_ext.patients.schemas import Date, MergeIn
+from prm_ext.patients.answers import MergeIn
+from prm_ext.patients.schemas import Date
 
 MOST: Final = 200
 """Items on a page."""
