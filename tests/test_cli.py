@@ -6,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from fhir_server.cli import app
+from tests.conftest import MASTER_KEY
 
 PATIENT = {"resourceType": "Patient", "id": "one", "active": True}
 
@@ -32,6 +33,7 @@ def alone(cli, tenant, mongodb_uri, monkeypatch):
     """The same as `cli`, on a database of this test's own: for commands that look at all tenants."""
     name = f"fhir_test_{tenant}"
     monkeypatch.setenv("FHIR_MONGODB_DATABASE", name)
+    monkeypatch.setenv("FHIR_MASTER_KEY", MASTER_KEY)
     yield cli
     with pymongo.MongoClient(mongodb_uri) as client:
         client.drop_database(name)

@@ -100,8 +100,7 @@ class Patients:
                 raise
             living, _ = await last_living(self._ctx, id_)
             self._check_survives(living)
-            reply = await self._write(Call("update", type="Patient", id=id_, resource=living | {"active": True}), living)
-            return await self._whole(reply.resource or {}, reply.issues)
+            resource = (await self._write(Call("operation", type="Patient", id=id_, operation="restore"), living)).resource or {}
         if resource.get("active") is not False:
             return await self._whole(resource)
         self._check_survives(resource)

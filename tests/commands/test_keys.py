@@ -1,7 +1,9 @@
 """`fhir-server keys`, on a database of its own."""
 
+import json
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pymongo
@@ -10,6 +12,8 @@ from bson.binary import Binary
 from typer.testing import CliRunner
 
 from fhir_server.cli import app
+from fhir_server.config import Settings
+from fhir_server.main import _with_master_key
 from fhir_server.store.master import new_master_key
 from tests.conftest import MASTER_KEY
 
@@ -87,3 +91,16 @@ def test_a_master_key_that_is_none_is_said_and_nothing_starts(mongo: Any, monkey
     result = CliRunner().invoke(app, ["keys", "list"])
     assert result.exit_code == 2
     assert mongo.list_collection_names() == []
+
+
+def test_beside_the_embedded_mongodb_a_master_key_is_made_at_the_first_start(settings: Settings, tmp_path: Path) -> None:
+    """And neither where there is one nor a second time."""
+    embedded = settings.model_copy(update={"master_key": "", "data_dir": tmp_path})
+    found = _with_master_key(embedded)
+    assert found.master_key_file == tmp_path / "master.key"
+    text = found.master_key_file.read_text()
+    assert oct(found.master_key_file.stat().st_mode & 0o777) == "0o600"
+    again = Settings(_env_file=None, **json.loads(_with_master_key(embedded).model_dump_json()))
+    assert again.master_key_file is not None
+    assert again.master_key_file.read_text() == text
+    assert _with_master_key(settings) is settings
