@@ -36,6 +36,7 @@ from fhir_server.interactions.delete import delete
 from fhir_server.interactions.history import history_instance, history_system, history_type
 from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read, vread
+from fhir_server.interactions.recorded import RECORDED, is_recorded, unchangeable
 from fhir_server.interactions.search import search_compartment, search_system, search_type
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import update
@@ -45,8 +46,8 @@ from fhir_server.operations.match import match
 from fhir_server.operations.merge import merge, undo_merge
 from fhir_server.operations.not_duplicate import not_duplicate
 from fhir_server.operations.presign import attachment, presign, thumbnail
-from fhir_server.operations.upload import abort_upload, complete_upload, initiate_upload, upload_status
 from fhir_server.operations.restore import restore
+from fhir_server.operations.upload import abort_upload, complete_upload, initiate_upload, upload_status
 from fhir_server.operations.validate import validate_resource
 from fhir_server.search.fuzzy import query as fuzzy
 from fhir_server.security.enforce import entered, left
@@ -162,15 +163,24 @@ def operation_entries(added: Iterable[Operation] = ()) -> tuple[OperationEntry, 
 
 
 async def handle(ctx: Context, call: Call) -> Reply:
-    """Answer a Call.
+    """Answer a Call, once it is recorded where an audit trail is kept.
 
     Raises:
         FhirError: every refusal and every foreseeable failure. Within a transaction errors of MongoDB pass through,
             since whoever owns the transaction may repeat it.
     """
+    if ctx.recorder is None:
+        return await answered(ctx, call)
+    return await ctx.recorder.call(ctx, call, answered)
+
+
+async def answered(ctx: Context, call: Call) -> Reply:
+    """Answer a Call; see `handle`."""
     try:
         operation = _operation_of(ctx, call) if call.interaction == "operation" else None
         handler = INTERACTIONS[call.interaction] if operation is None else operation.handler
+        if ctx.recorder is not None and call.type == "AuditEvent" and is_recorded(call.id):
+            handler = RECORDED.get(call.interaction, unchangeable)
         if ctx.access is None:
             return await handler(ctx, call)
         return left(ctx, await handler(*entered(ctx, call, operation)))

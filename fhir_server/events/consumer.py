@@ -6,7 +6,8 @@ from typing import Any, Protocol
 
 from fhir_server.events.event import Event
 from fhir_server.exchange import Call, Context
-from fhir_server.fhir.protected import SHOWN, masked, systems
+from fhir_server.fhir.masking import SHOWN, masked
+from fhir_server.fhir.protected import systems
 
 ContextOf = Callable[[str], Awaitable[Context]]
 """Returns the context of a tenant, for what the server itself does."""

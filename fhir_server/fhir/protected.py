@@ -20,16 +20,11 @@ _ALIASES: Final[Mapping[str, str]] = {"urn:oid:2.16.840.1.113883.4.1": SSN}
 """Other names of systems: https://terminology.hl7.org/NamingSystem-ssn.html."""
 _SSN = re.compile(r"(?!000)\d{3}(?P<dash>-?)(?!00)\d{2}(?P=dash)(?!0000)\d{4}")
 _MAY_BE_SSN = re.compile(r"\d{3}[- ]?\d{2}[- ]?\d{4}")
-_FILLING = re.compile(r"[\s-]+")
-_HIDDEN = re.compile(r"[^\s-]")
-SHOWN: Final = 4
-"""So many characters at the end of a masked value are shown."""
+FILLING = re.compile(r"[\s-]+")
+"""What values are written with or without."""
 LEAST: Final = 6
 """Shorter values are not looked for in other texts, where they may stand for something else."""
-MASK: Final = "*"
 _FEW: Final = 16
-ABSENT: Final = "http://hl7.org/fhir/StructureDefinition/data-absent-reason"
-MASKED: Final = "masked"
 Resource = dict[str, Any]
 _NAMES: Final = frozenset({"resourceType", "system", "code"})
 """Members whose texts are never changed, so that a resource stays one."""
@@ -84,7 +79,7 @@ def systems(names: str) -> Systems:
 
 def normal(value: str) -> str:
     """Return what a value is compared by: without spaces and hyphens, in upper case."""
-    return _FILLING.sub("", value).upper()
+    return FILLING.sub("", value).upper()
 
 
 def is_ssn(value: str) -> bool:
@@ -126,7 +121,7 @@ class Repeated:
     """The protected identifiers of a resource, as they may be written in its texts."""
 
     def __init__(self, found: Iterable[Found]) -> None:
-        self._by_form = {form: one for one in found for form in _forms(one.value)}
+        self._by_form = {form: one for one in found for form in forms(one.value)}
         self._pattern: re.Pattern[str] | None = None
 
     def within(self, text: str) -> bool:
@@ -179,7 +174,7 @@ def _stands_alone(resource: Any, found: Sequence[Found]) -> bool:
     return all(
         form.isascii() and form.isprintable() and '"' not in form and "\\" not in form and text.count(form) == own[form]
         for one in found
-        for form in _forms(one.value)
+        for form in forms(one.value)
     )
 
 
@@ -201,9 +196,9 @@ class _Changing:
         return node
 
 
-def _forms(value: str) -> Iterator[str]:
+def forms(value: str) -> Iterator[str]:
     """Yield the ways in which a value may be written."""
-    bare = _FILLING.sub("", value)
+    bare = FILLING.sub("", value)
     if len(bare) < LEAST:
         return
     yield value
@@ -211,125 +206,3 @@ def _forms(value: str) -> Iterator[str]:
     if _MAY_BE_SSN.fullmatch(bare):
         for mark in "- ":
             yield mark.join((bare[:3], bare[3:5], bare[5:]))
-
-
-def masked_value(value: str, shown: int = SHOWN) -> str:
-    """Return a value of which the end is shown only: `***-**-6789`."""
-    kept = max(0, len(value) - shown) if len(_FILLING.sub("", value)) >= LEAST else len(value)
-    return _HIDDEN.sub(MASK, value[:kept]) + value[kept:]
-
-
-def masked(resource: Any, protected: Systems, *, shown: int = SHOWN) -> Any:
-    """Return what somebody may see who may not see protected identifiers; the same object where there are none.
-
-    Of each value the last characters are shown; where that is none, the value is left out.
-    """
-    found = find(resource, protected)
-    if not found:
-        return resource
-
-    def identifier(node: dict[str, Any]) -> dict[str, Any]:
-        if is_masked(node):
-            return node
-        marked = _marked(node)
-        if shown:
-            return marked | {"value": masked_value(node["value"], shown)}
-        return {name: value for name, value in marked.items() if name != "value"}
-
-    def text(value: str, repeated: Repeated) -> str:
-        return repeated.replaced(value, lambda _, written: masked_value(written, shown))
-
-    return changed(resource, found, protected, Change(identifier, text))
-
-
-def is_masked(node: Mapping[str, Any]) -> bool:
-    """Tell whether an Identifier has been masked."""
-    extensions = (node.get("_value") or {}).get("extension", ())
-    return MASK in node.get("value", "") or any(one.get("url") == ABSENT and one.get("valueCode") == MASKED for one in extensions)
-
-
-def _marked(node: dict[str, Any]) -> dict[str, Any]:
-    beside = node.get("_value") or {}
-    return node | {"_value": beside | {"extension": [*beside.get("extension", ()), {"url": ABSENT, "valueCode": MASKED}]}}
-
-
-def unmarked(node: dict[str, Any]) -> dict[str, Any]:
-    """Return an Identifier without the mark of a masked value."""
-    beside = node.get("_value") or {}
-    kept = [one for one in beside.get("extension", ()) if one.get("url") != ABSENT or one.get("valueCode") != MASKED]
-    rest = {name: value for name, value in beside.items() if name != "extension"} | ({"extension": kept} if kept else {})
-    return {name: value for name, value in node.items() if name != "_value"} | ({"_value": rest} if rest else {})
-
-
-class Restoring:
-    """Puts the values of an earlier version into the place of masked ones.
-
-    A text that repeats a value is as it was where the identifier with the value is there as well, and nowhere else: who
-    does not see a value must not bring it to a place where it is shown.
-    """
-
-    def __init__(self, previous: Resource | None, protected: Systems) -> None:
-        self._protected = protected
-        self._stored = find(previous, protected)[::-1] if previous else []
-        self._repeated = Repeated(self._stored)
-        self._texts: dict[str, str] = {}
-        """Texts of the earlier version, by what is shown of them."""
-        if self._stored:
-            for shown in (0, SHOWN):
-                self._texts |= _differences(masked(previous, protected, shown=shown), previous)
-        self._back: set[str] = set()
-        """The values that are restored, in their normal form."""
-        self.missing: list[str] = []
-        """The FHIRPaths of masked values that stand for none of the earlier version."""
-
-    def restore(self, resource: Resource) -> Any:
-        """Return the resource with the values that its masked ones stand for; the same object where none is masked."""
-        found = self._copy(resource, resource.get("resourceType", ""))
-        return self._with_texts(found) if self._back else found
-
-    def _copy(self, node: Any, path: str) -> Any:
-        if isinstance(node, dict):
-            members = {name: self._copy(value, f"{path}.{name}") for name, value in node.items()}
-            if node.get("system") in self._protected.names and is_masked(node):
-                return self._restored(members, path)
-            return node if all(members[name] is value for name, value in node.items()) else members
-        if isinstance(node, list):
-            items = [self._copy(item, f"{path}[{place}]") for place, item in enumerate(node)]
-            return node if all(new is old for new, old in zip(items, node, strict=True)) else items
-        return node
-
-    def _restored(self, node: dict[str, Any], path: str) -> dict[str, Any]:
-        shown = node.get("value", "")
-        for place in reversed(range(len(self._stored))):
-            one = self._stored[place]
-            if one.system == main_name(node["system"]) and (not shown or masked_value(one.value) == shown):
-                del self._stored[place]
-                self._back.add(one.normal)
-                return unmarked(node) | {"value": one.value}
-        self.missing.append(f"{path}.value")
-        return node
-
-    def _with_texts(self, node: Any) -> Any:
-        if isinstance(node, dict):
-            return {name: self._with_texts(value) for name, value in node.items()}
-        if isinstance(node, list):
-            return [self._with_texts(item) for item in node]
-        if isinstance(node, str) and node in self._texts:
-            text = self._texts[node]
-            return text if self._repeated.values(text) <= self._back else node
-        return node
-
-
-def _differences(one: Any, other: Any) -> dict[str, str]:
-    """Return the texts that differ between a resource and its masked form, by the masked one."""
-    found: dict[str, str] = {}
-    pairs = [(one, other)]
-    # The list grows while it is walked.
-    for shown, whole in pairs:
-        if isinstance(shown, dict):
-            pairs.extend((shown[name], whole[name]) for name in shown if name in whole)
-        elif isinstance(shown, list):
-            pairs.extend(zip(shown, whole, strict=False))
-        elif isinstance(shown, str) and shown != whole:
-            found[shown] = whole
-    return found

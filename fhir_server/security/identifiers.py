@@ -7,8 +7,9 @@ from dataclasses import replace
 
 from fhir_server.exchange import Context, Reply, Resource
 from fhir_server.fhir.codec import encode
+from fhir_server.fhir.masking import SHOWN, Restoring, is_masked, masked
 from fhir_server.fhir.outcome import FhirError, Issue, unprocessable
-from fhir_server.fhir.protected import SHOWN, SSN, Restoring, Systems, is_masked, is_ssn, main_name, masked, normal, systems
+from fhir_server.fhir.protected import SSN, Systems, is_ssn, main_name, normal, systems
 from fhir_server.security.permissions import Identifiers
 
 
