@@ -89,7 +89,7 @@ async def _referrer(ctx: Context, target: Target, doomed: set[Target]) -> str:
         ]
         if not pointing:
             continue
-        condition = {"t": ctx.tenant, "$or": [parameter_filter(parameter, "", [text]) for parameter in pointing]}
+        condition = {"$or": [{"t": ctx.tenant, **parameter_filter(parameter, "", [text])} for parameter in pointing]}
         async for document in ctx.repo.collection(type_).find(
             condition, {"i": 1}, session=ctx.repo.session, limit=len(doomed) + 1
         ):

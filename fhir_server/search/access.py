@@ -79,8 +79,9 @@ class Access:
 
     def scope(self, type_: str, filter_: Filter) -> Filter:
         """Return the filter within the tenant and what may be searched of the type, without deleted resources."""
+        filter_ = within_each(filter_, self.repo.tenant)
         parts = [filter_] if filter_ else []
-        allowed = self.allowed(type_)
+        allowed = within_each(self.allowed(type_), self.repo.tenant)
         if allowed and not allowed.items() <= filter_.items():
             parts.append(allowed)
             filter_ = all_of(parts)
@@ -207,6 +208,20 @@ def _value(field: str) -> Document:
     found: Document = {"$arrayElemAt": ["$" + ".".join(parts[:place]), int(parts[place])]}
     member = ".".join(parts[place + 1 :])
     return {"$ifNull": [{"$let": {"vars": {"one": found}, "in": "$$one." + member}} if member else found, None]}
+
+
+def within_each(filter_: Filter, tenant: str) -> Filter:
+    """Return the filter with the tenant in each of its alternatives too, without which MongoDB uses no index for them.
+
+    An index that begins with the tenant and is partial serves an alternative only if that names both.
+    """
+    found = filter_
+    if "$and" in filter_:
+        found = found | {"$and": [within_each(part, tenant) for part in filter_["$and"]]}
+    if "$or" in filter_:
+        ways = [within_each(way, tenant) for way in filter_["$or"]]
+        found = found | {"$or": [{"t": tenant, **way} if way else way for way in ways]}
+    return found
 
 
 def is_positive(filter_: Filter) -> bool:

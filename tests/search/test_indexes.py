@@ -4,6 +4,7 @@ import pytest
 from pymongo.asynchronous.database import AsyncDatabase
 
 from fhir_server.fhir.definitions import RESOURCE_TYPES
+from fhir_server.search.access import within_each
 from fhir_server.search.covering import covered
 from fhir_server.search.custom import from_resource
 from fhir_server.search.index import entries, index_models
@@ -100,6 +101,32 @@ async def test_searches_use_the_index_of_their_parameter(
     matches = await collection.count_documents(condition)
     assert matches > 0
     assert explained["executionStats"]["totalDocsExamined"] <= matches + 40
+
+
+async def test_alternatives_over_several_parameters_use_the_index_of_each(
+    database: AsyncDatabase[dict[str, Any]], tenant: str
+) -> None:
+    """As compartments are searched; MongoDB has to be told the tenant in each of them."""
+    collection = database["indexes_Observation"]
+    await collection.create_indexes(index_models("Observation"))
+    await collection.insert_many(
+        [{"_id": f"{tenant}/{number}", "t": tenant, "s": entries(resource("Observation", number))} for number in range(80)]
+    )
+    either = {"$or": [{"s.subject": "Patient/7"}, {"s.performer": "Patient/7"}]}
+
+    explained = await collection.find({"t": tenant, **within_each(either, tenant)}).sort("_id", 1).explain()
+
+    assert explained["executionStats"]["nReturned"] == 1
+    assert explained["executionStats"]["totalDocsExamined"] == 1
+
+
+def test_alternatives_keep_their_meaning_with_the_tenant() -> None:
+    """Also deep inside, and where one of them is everything."""
+    assert within_each({"s.a": 1}, "t") == {"s.a": 1}
+    assert within_each({"$and": [{"$or": [{"s.a": 1}, {"$or": [{"s.b": 2}, {}]}]}]}, "t") == {
+        "$and": [{"$or": [{"t": "t", "s.a": 1}, {"t": "t", "$or": [{"t": "t", "s.b": 2}, {}]}]}]
+    }
+    assert within_each({"$nor": [{"$or": [{"s.a": 1}]}]}, "t") == {"$nor": [{"$or": [{"s.a": 1}]}]}
 
 
 async def test_the_words_of_names_are_found_among_the_keys_alone(database: AsyncDatabase[dict[str, Any]], tenant: str) -> None:
