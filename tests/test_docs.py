@@ -117,7 +117,7 @@ def test_decisions_are_numbered_once_and_have_their_parts():
 def test_the_composition_waits_for_a_primary_keeps_data_and_opens_no_port_to_the_network():
     compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
     api, mongodb = compose["services"]["api"], compose["services"]["mongodb"]
-    assert api["depends_on"] == {"mongodb": {"condition": "service_healthy"}}
+    assert api["depends_on"]["mongodb"] == {"condition": "service_healthy"}
     assert "rs.initiate" in mongodb["healthcheck"]["test"][-1]
     assert "--replSet" in mongodb["command"]
     assert "mongodb-data:/data/db" in mongodb["volumes"]
@@ -125,6 +125,22 @@ def test_the_composition_waits_for_a_primary_keeps_data_and_opens_no_port_to_the
     assert set(compose["volumes"]) == {volume.partition(":")[0] for volume in mounted}
     assert all(port.startswith("127.0.0.1:") for service in compose["services"].values() for port in service.get("ports", ()))
     assert {f"FHIR_{name.upper()}" for name in Settings.model_fields} >= set(api["environment"])
+
+
+def test_the_composition_has_a_store_of_media_and_a_scanner_and_waits_for_both():
+    compose = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+    services = compose["services"]
+    api = services["api"]
+    assert api["depends_on"]["clamav"] == {"condition": "service_healthy"}
+    assert api["depends_on"]["minio-bucket"] == {"condition": "service_completed_successfully"}
+    assert services["minio-bucket"]["depends_on"] == {"minio": {"condition": "service_healthy"}}
+    environment = api["environment"]
+    assert (environment["FHIR_BLOB_STORE"], environment["FHIR_S3_ENDPOINT"]) == ("s3", "http://minio:9000")
+    assert f"local/{environment['FHIR_S3_BUCKET']}" in services["minio-bucket"]["entrypoint"][-1]
+    assert environment["FHIR_S3_ACCESS_KEY"] == services["minio"]["environment"]["MINIO_ROOT_USER"]
+    assert environment["FHIR_S3_SECRET_KEY"] == services["minio"]["environment"]["MINIO_ROOT_PASSWORD"]
+    assert environment["FHIR_CLAMD"] == "clamav:3310"
+    assert "minio-data:/data" in services["minio"]["volumes"]
 
 
 def test_the_image_runs_without_root_and_has_a_health_check():

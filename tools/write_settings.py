@@ -17,7 +17,7 @@ The environment goes before `.env`, options of the command line before both. `fh
 
 This page is written by `python tools/write_settings.py` from `fhir_server/config.py`.
 """
-_SECTION = re.compile(r"^    # (?P<title>.+)$|^    (?P<field>[a-z_]+): ")
+_SECTION = re.compile(r"^    # (?P<title>.+)$|^    (?P<field>[a-z0-9_]+): ")
 
 
 def sections() -> dict[str, list[str]]:

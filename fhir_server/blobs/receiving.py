@@ -6,10 +6,11 @@ Nothing is served before all of it is done. What is cut short leaves a staging t
 import asyncio
 import base64
 import hashlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from fhir_server.blobs.blob import Blob, Digests, Received, Scan, Staging, key_of
@@ -144,13 +145,13 @@ class Receiver:
                 if number and staging is None:
                     staging = await self._store.begin(tenant)
                 if staging is not None:
-                    await sending.add(self._store.put_part(staging, number, held))
+                    await sending.add(partial(self._store.put_part, staging, number, held))
                 number, held = number + 1, part
                 await passing.add(part)
             digests = passing.digests()
             if staging is None:
                 return _Content(digests, data=held)
-            await sending.add(self._store.put_part(staging, number, held))
+            await sending.add(partial(self._store.put_part, staging, number, held))
             await sending.end()
             await self._store.finish(staging)
         except BaseException:
@@ -318,15 +319,15 @@ class _Sending:
         self._room = room
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def add(self, work: Any) -> None:
+    async def add(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Send a part as soon as there is room; raise what an earlier one has failed with."""
         while len(self._tasks) >= IN_FLIGHT:
             await self._wait(asyncio.FIRST_COMPLETED)
         self._tasks.add(asyncio.create_task(self._send(work)))
 
-    async def _send(self, work: Any) -> None:
+    async def _send(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         async with self._room:
-            await work
+            await work()
 
     async def end(self) -> None:
         """Wait for all."""
