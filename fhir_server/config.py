@@ -171,6 +171,17 @@ class Settings(BaseSettings):
         "default", pattern=r"^[A-Za-z0-9_-]{1,64}$", description="Tenant of requests whose token names none."
     )
 
+    # Audit trail
+    audit: Literal["auto", "off", "writes", "all"] = Field(
+        "auto",
+        description="What the audit trail keeps: nothing, changes and refusals, or every access. `auto`: `all` where requests have to say who sends them, else `off`.",
+    )
+    audit_days: int = Field(
+        2557,
+        ge=1,
+        description="How long the audit trail is kept at least, in days, before `fhir-server audit prune` removes a month of it (2557: seven years).",
+    )
+
     # Rules of the REST interface
     require_if_match: bool = Field(False, description="Refuse updates, patches and deletes that carry no `If-Match` (428).")
     update_create: bool = Field(True, description="Allow PUT to create a resource under an id that the client chose.")
@@ -385,6 +396,13 @@ class Settings(BaseSettings):
         if self.auth_mtls_header and not self.trusted_proxies:
             raise ValueError("FHIR_TRUSTED_PROXIES has to name the proxies whose FHIR_AUTH_MTLS_HEADER is believed")
         return self
+
+    @property
+    def audit_kept(self) -> Literal["off", "writes", "all"]:
+        """What the audit trail keeps."""
+        if self.audit != "auto":
+            return self.audit
+        return "all" if self.asks_for_tokens else "off"
 
     @property
     def asks_for_tokens(self) -> bool:

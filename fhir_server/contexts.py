@@ -8,6 +8,8 @@ from fhir_server.extension import Extensions
 from fhir_server.search.registries import Registries
 from fhir_server.search.registry import Registry
 from fhir_server.search.vocabulary import WORDS
+from fhir_server.security.audit.recorder import Recorder
+from fhir_server.security.audit.trail import Trail
 from fhir_server.security.permissions import Permissions
 from fhir_server.security.repository import GuardedRepository
 from fhir_server.store.commit import Committer
@@ -25,6 +27,8 @@ class Contexts:
         self.settings = settings
         self.extensions = extensions or Extensions()
         self.blobs = Blobs(database.mongodb, settings, database.secret, DataKeys(database.keyring, database.secret))
+        kept = settings.audit_kept
+        self.recorder = Recorder(Trail(database, everything=kept == "all")) if kept != "off" else None
         self._committer = Committer(database)
         self._registries = Registries(database)
         self._operations = operation_entries(self.extensions.operations.values())
@@ -37,8 +41,9 @@ class Contexts:
         request_id: str = "",
         principal: Principal | None = None,
         access: Permissions | None = None,
+        address: str = "",
     ) -> Context:
-        """Return the context of one request; that of the server itself where there is no `access`."""
+        """Return the context of one request, which comes from an address; that of the server itself has no `access`."""
         if not self.database.keyring.is_ready(tenant):
             await self.database.keyring.ready(tenant)
         return Context(
@@ -56,6 +61,8 @@ class Contexts:
             access=access,
             blobs=self.blobs,
             request_id=request_id,
+            recorder=self.recorder if request_id else None,
+            address=address,
         )
 
     async def registry(self, tenant: str) -> Registry:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from fhir_server.blobs.service import Blobs
     from fhir_server.config import Settings
     from fhir_server.search.registry import Registry
+    from fhir_server.security.audit.recorder import Recorder
     from fhir_server.security.permissions import Permissions
     from fhir_server.store.repository import Repository
     from fhir_server.store.versions import Version
@@ -239,6 +240,10 @@ class Context:
     """Where binary data is kept; None: in the resources."""
     request_id: str = ""
     now: Callable[[], datetime] = utc_now
+    recorder: "Recorder | None" = None
+    """What keeps the audit trail; None: none is kept."""
+    address: str = ""
+    """Where the request comes from."""
 
     @property
     def tenant(self) -> str:

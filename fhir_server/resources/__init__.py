@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from fhir_server.exchange import Behaviour
 from fhir_server.resources.attachments import AttachmentBehaviour
+from fhir_server.resources.audit_event import AuditEvents
 from fhir_server.resources.document_reference import DocumentReferenceBehaviour
 from fhir_server.resources.patient import PatientBehaviour
 from fhir_server.resources.search_parameter import SearchParameterBehaviour
@@ -11,6 +12,7 @@ from fhir_server.resources.search_parameter import SearchParameterBehaviour
 __all__ = ["BEHAVIOURS"]
 
 BEHAVIOURS: Mapping[str, Behaviour] = {
+    "AuditEvent": AuditEvents(),
     "DocumentReference": DocumentReferenceBehaviour(),
     "Patient": PatientBehaviour(),
     "SearchParameter": SearchParameterBehaviour(),

@@ -18,6 +18,7 @@ from fhir_server.search.conditions import AllOf, InCompartment
 from fhir_server.search.explain import explain
 from fhir_server.search.page import Cursor
 from fhir_server.search.query import Results, SearchQuery, TypeQuery, parse_criteria, parse_query
+from fhir_server.search.recorded import ordered, scan_of
 from fhir_server.search.registry import BUILTIN, Registry
 from fhir_server.search.scan import Part, Row, Scan
 from fhir_server.search.sort import AFTER_ALL, BEFORE_ALL, order_of, precedes, stored_fields
@@ -74,7 +75,7 @@ async def search(
     if compartment:
         query = replace(query, parts=tuple(_narrowed(part, InCompartment(inside)) for part in query.parts))
     query = await following(ctx, query)
-    runner = _Runner(Access(ctx), registry, query, page.purpose(f"{inside} {scope}", query.understood))
+    runner = _Runner(ctx, Access(ctx), registry, query, page.purpose(f"{inside} {scope}", query.understood))
     return await runner.run()
 
 
@@ -109,7 +110,8 @@ async def _compiled(access: Access, registry: Registry, query: TypeQuery) -> Par
 class _Runner:
     """Runs one parsed search."""
 
-    def __init__(self, access: Access, registry: Registry, query: SearchQuery, bound_to: str) -> None:
+    def __init__(self, ctx: Context, access: Access, registry: Registry, query: SearchQuery, bound_to: str) -> None:
+        self._ctx = ctx
         self._access = access
         self._registry = registry
         self._query = query
@@ -123,7 +125,9 @@ class _Runner:
         query, results = self._query, self._query.results
         place = await page.unseal(self._access.repo, results.cursor, self._bound_to) if results.cursor else None
         self._parts = [await _compiled(self._access, self._registry, part) for part in query.parts]
-        self._scans = {part.type: Scan(self._access, part) for part in self._parts}
+        if len(self._parts) == 1:
+            self._parts = [ordered(self._ctx, self._parts[0])]
+        self._scans = {part.type: scan_of(self._ctx, self._access, part) for part in self._parts}
         answer = SearchResult(understood=query.understood, results=results, issues=query.issues)
         if results.explain:
             if self._access.permissions is not None and not self._access.permissions.operator:

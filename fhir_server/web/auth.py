@@ -25,6 +25,7 @@ from fhir_server.security.policy import Policy, PolicyError
 from fhir_server.security.tenants import Tenants
 from fhir_server.security.tokens import Tokens
 from fhir_server.store.redirects import redirects_of
+from fhir_server.web.addresses import Addresses
 from fhir_server.web.receive import Headers
 
 BREAK_GLASS: Final = b"x-break-glass"
@@ -53,15 +54,28 @@ class Authentication:
         self._policies = Policies(self._settings.policy_dir)
         self._proxies = {name.strip() for name in self._settings.trusted_proxies.split(",") if name.strip()}
         self._mtls = self._settings.auth_mtls_header.strip().lower().encode("latin-1")
+        self._addresses = Addresses(self._settings)
         self._clock = clock
         self._known: dict[Principal, _Known] = {}
 
     async def context(self, scope: Scope, headers: Headers, base_url: str, request_id: str) -> Context:
-        """Return the context of a request.
+        """Return the context of a request; that somebody is not let in is recorded.
 
         Raises:
             FhirError: 401, who is asking is not known; 403, the tenant is not open to them.
         """
+        address = self._addresses.of(scope, headers)
+        try:
+            return await self._context(scope, headers, base_url, request_id, address)
+        except FhirError as error:
+            recorder = self._contexts.recorder
+            if recorder is not None and error.status in (401, 403):
+                tenant, detail = self._settings.default_tenant, error.headers.get("WWW-Authenticate", "")
+                code = "token" if headers.get(b"authorization") else "anonymous"
+                await recorder.refused(tenant, code, error.status, address, request_id, _kind(detail))
+            raise
+
+    async def _context(self, scope: Scope, headers: Headers, base_url: str, request_id: str, address: str) -> Context:
         principal = await self._surviving(await self._principal(scope, headers))
         reason = headers.get(BREAK_GLASS)
         if reason:
@@ -72,7 +86,9 @@ class Authentication:
             structlog.get_logger().warning(
                 "the glass is broken", principal=principal.id, tenant=principal.tenant, reason_length=len(principal.break_glass)
             )
-        return await self._contexts.of(principal.tenant, base_url, request_id=request_id, principal=principal, access=access)
+        return await self._contexts.of(
+            principal.tenant, base_url, request_id=request_id, principal=principal, access=access, address=address
+        )
 
     async def _surviving(self, principal: Principal) -> Principal:
         """Return the principal with the record of the survivor, where the patient of the token has been merged into another."""
@@ -145,6 +161,12 @@ def authentication_of(contexts: Contexts, own: Issuer | None = None, own_audienc
         return None
     tokens = Tokens(contexts.settings, own, own_audience=own_audience)
     return Authentication(contexts, tokens, Tenants(contexts.database))
+
+
+def _kind(challenge: str) -> str:
+    """Return the error code of a challenge: https://www.rfc-editor.org/rfc/rfc6750#section-3.1."""
+    _, found, rest = challenge.partition('error="')
+    return rest.partition('"')[0] if found else ""
 
 
 def _reason(text: str) -> str:

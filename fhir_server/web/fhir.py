@@ -11,6 +11,7 @@ from fhir_server.engine import handle, translated
 from fhir_server.exchange import Call, Context, Reply
 from fhir_server.fhir.outcome import FhirError, Issue, bad_request
 from fhir_server.web import logs
+from fhir_server.web.addresses import Addresses
 from fhir_server.web.auth import Authentication
 from fhir_server.web.base_url import PREFIX, BaseUrl
 from fhir_server.web.binary import PATH as BINARY
@@ -32,6 +33,7 @@ class FhirApp:
         self._contexts = contexts
         self._authentication = authentication
         self._base_url = BaseUrl(contexts.settings)
+        self._addresses = Addresses(contexts.settings)
         self._logger = logs.get_logger()
 
     async def context(self, scope: Scope, headers: Headers) -> Context:
@@ -43,7 +45,8 @@ class FhirApp:
         base_url, request_id = self._base_url.of(scope, headers), observation(scope).request_id
         if self._authentication is not None:
             return await self._authentication.context(scope, headers, base_url, request_id)
-        return await self._contexts.of(self._settings.default_tenant, base_url, request_id=request_id)
+        address = self._addresses.of(scope, headers)
+        return await self._contexts.of(self._settings.default_tenant, base_url, request_id=request_id, address=address)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -1,0 +1,116 @@
+"""Where records come from: every Call of a request, and the doors where people and apps prove who they are."""
+
+import asyncio
+import time
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fhir_server.exchange import Call, Context, Dispatch, Reply
+from fhir_server.fhir.outcome import FhirError
+from fhir_server.security.audit.describe import Outcome, changes, completed, described
+from fhir_server.security.audit.reading import documents
+from fhir_server.security.audit.record import Record
+from fhir_server.security.audit.trail import Trail
+from fhir_server.store.database import Document
+
+_inside: ContextVar[bool] = ContextVar("audited", default=False)
+"""Whether a Call is under way that is recorded as a whole; what it asks for itself is part of it."""
+UNRECORDED: Final = frozenset({"capabilities"})
+"""What everybody may read."""
+OFTEN: Final = 20
+"""So many refusals of one address are recorded in a minute; the next one says how many were not."""
+MINUTE: Final = 60.0
+MOST: Final = 10_000
+
+
+class Recorder:
+    """Records what happens at one process."""
+
+    def __init__(self, trail: Trail, clock: Callable[[], float] = time.time) -> None:
+        self.trail = trail
+        self._clock = clock
+        self._refusals: OrderedDict[str, _Refusals] = OrderedDict()
+
+    async def call(self, ctx: Context, call: Call, handler: Dispatch) -> Reply:
+        """Answer a Call; return, or raise its refusal, when it is recorded."""
+        if _inside.get() or call.interaction in UNRECORDED:
+            return await handler(ctx, call)
+        began = self._clock()
+        mark = _inside.set(True)
+        try:
+            reply = await handler(ctx, call)
+        except asyncio.CancelledError:
+            raise
+        except FhirError as error:
+            await self._record(ctx, call, error, began)
+            raise
+        except Exception:
+            await self._record(ctx, call, None, began)
+            raise
+        finally:
+            _inside.reset(mark)
+        if self.trail.everything or changes(call):
+            await self._record(ctx, call, reply, began)
+        return reply
+
+    def documents(
+        self, ctx: Context, filter_: Mapping[str, Any], *, descending: bool, start: str = ""
+    ) -> AsyncIterator[Document | None]:
+        """Yield what was recorded as documents; see `reading.documents`."""
+        return documents(ctx, filter_, descending=descending, start=start)
+
+    async def _record(self, ctx: Context, call: Call, outcome: Outcome, began: float) -> None:
+        records = described(ctx, call, outcome, began)
+        if call.interaction in ("delete", "transaction"):
+            records = [await completed(ctx, record) for record in records]
+        await self.trail.record(ctx.tenant, records)
+
+    async def event(
+        self, tenant: str, kind: str, code: str, status: int = 200, *, principal: str = "", client: str = "", address: str = "",
+        id_: str = "", request_id: str = "", detail: str = "",
+    ) -> None:  # fmt: skip
+        """Record what happened at a door: a login, a download."""
+        record = Record(
+            int(self._clock() * 1000),
+            kind,
+            code,
+            status,
+            type="Binary" if id_ else "",
+            id=id_,
+            principal=principal,
+            client=client,
+            address=address,
+            request_id=request_id,
+            detail=detail,
+        )
+        await self.trail.record(tenant, [record])
+
+    async def refused(self, tenant: str, code: str, status: int, address: str, request_id: str, detail: str) -> None:
+        """Record that somebody was not let in; of very many from one address only some, and how many were left out."""
+        now = self._clock()
+        seen = self._refusals.get(address)
+        if seen is None:
+            if len(self._refusals) >= MOST:
+                self._refusals.popitem(last=False)
+            seen = self._refusals[address] = _Refusals(now)
+        elif now - seen.since >= MINUTE:
+            seen.since, seen.count = now, 0
+        seen.count += 1
+        if seen.count > OFTEN:
+            seen.missed += 1
+            return
+        missed, seen.missed = seen.missed, 0
+        record = Record(
+            int(now * 1000), "refused", code, status, address=address, request_id=request_id, detail=detail, missed=missed
+        )
+        await self.trail.record(tenant, [record])
+
+
+@dataclass(slots=True)
+class _Refusals:
+    since: float
+    count: int = 0
+    missed: int = 0
