@@ -12,6 +12,7 @@ import typer
 
 from fhir_server import __version__
 from fhir_server.commands import FAILED, REFUSED, Data, ended, settings_with, with_mongodb
+from fhir_server.commands.audit import audit
 from fhir_server.commands.auth import auth
 from fhir_server.commands.blobs import blobs
 from fhir_server.commands.duplicates import find_duplicates
@@ -33,6 +34,7 @@ app = typer.Typer(
     help="A FHIR R4 server on MongoDB. Settings are FHIR_… environment variables or lines of a .env file (docs/settings.md); "
     "options override them. Without FHIR_MONGODB_URI the server runs a MongoDB of its own on the data directory.",
 )
+app.add_typer(audit)
 app.add_typer(auth)
 app.add_typer(blobs)
 app.command()(find_duplicates)
@@ -67,7 +69,8 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Server processes. [FHIR_WORKERS, 1]", show_default=False)] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Load the demonstration population first, where it is not there.")] = False,
     events: Annotated[
-        bool | None, typer.Option("--events/--no-events", help="Tell what happens as events. [FHIR_EVENTS, yes]", show_default=False)
+        bool | None,
+        typer.Option("--events/--no-events", help="Tell what happens as events. [FHIR_EVENTS, yes]", show_default=False),
     ] = None,
 ) -> None:
     """Serve FHIR until Ctrl-C or SIGTERM.

@@ -58,7 +58,7 @@ def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> A
     """Return the ASGI application that serves `database`."""
     extensions = load(settings)
     contexts = Contexts(Database(database, settings, index_models, WORDS), settings, extensions)
-    service = Service(contexts.database, settings) if settings.auth == "builtin" else None
+    service = Service(contexts.database, settings, recorder=contexts.recorder) if settings.auth == "builtin" else None
     own = (BuiltinIssuer(service), service.place.base) if service else (None, "")
     fhir = FhirApp(contexts, authentication_of(contexts, *own))
 
@@ -74,7 +74,7 @@ def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> A
     other.state.fhir = fhir
     for routes_ in extensions.routes:
         other.include_router(routes_.router(), prefix=routes_.prefix)
-    other.mount(BLOBS, BlobApp(contexts.blobs))
+    other.mount(BLOBS, BlobApp(contexts))
     other.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/metadata"), include_in_schema=False)
     if service is not None:
         other.router.routes.extend(smart_routes(service, contexts))

@@ -14,9 +14,11 @@ from starlette.types import Message, Receive, Scope, Send
 from fhir_server.blobs import Blobs
 from fhir_server.blobs.service import PREFIX
 from fhir_server.blobs.uploads import Upload
+from fhir_server.contexts import Contexts
 from fhir_server.engine import translated
 from fhir_server.fhir.outcome import FhirError, Issue, bad_request, method_not_allowed, unsupported_media_type
 from fhir_server.interactions.given_back import body_of
+from fhir_server.web.addresses import Addresses
 from fhir_server.web.binary import body_chunks
 from fhir_server.web.bytes import SAFE, send_body
 from fhir_server.web.observe import observation
@@ -30,8 +32,10 @@ _CHUNK_TYPE = "application/offset+octet-stream"
 class BlobApp:
     """Answers everything below `/blobs`."""
 
-    def __init__(self, blobs: Blobs) -> None:
-        self._blobs = blobs
+    def __init__(self, contexts: Contexts) -> None:
+        self._blobs: Blobs = contexts.blobs
+        self._recorder = contexts.recorder
+        self._addresses = Addresses(contexts.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -69,10 +73,17 @@ class BlobApp:
             case [tenant, sha256]:
                 _check_method(method, ("GET", "HEAD"), scope["path"])
                 blob = await self._blobs.served(tenant, sha256)
+                await self._record(tenant, sha256, scope, headers)
                 body = body_of(self._blobs, blob, query.get("type", ""), query.get("name", ""))
                 await send_body(send, body, headers, head=method == "HEAD", extra={"cache-control": "private, no-store"})
             case _:
                 raise FhirError(404, (Issue("not-found", f"There is nothing at {scope['path']!r}."),))
+
+    async def _record(self, tenant: str, sha256: str, scope: Scope, headers: Headers) -> None:
+        """Record a download by who has the URL; who was given it is recorded with `$presign`."""
+        if self._recorder is not None and self._recorder.trail.everything:
+            seen, address = observation(scope).request_id, self._addresses.of(scope, headers)
+            await self._recorder.event(tenant, "download", "read", address=address, request_id=seen, detail=sha256)
 
     async def _offset(self, upload: Upload, headers: Headers, receive: Receive, send: Send) -> None:
         del headers, receive

@@ -1,1 +1,1 @@
-"""What is kept of who did what (docs/security/audit.md, docs/decisions/0034-audit-trail.md)."""
+"""What is kept of who did what (docs/security/audit.md, docs/decisions/0036-audit-trail.md)."""

@@ -36,7 +36,7 @@ def audit_event(record: Record, place: Place, index: int, base_url: str) -> Reso
         "recorded": instant(place.moment),
         "outcome": _outcome(record.status),
     }
-    if record.status >= _REFUSED or record.missed:
+    if record.status >= _REFUSED or record.missed or record.detail:
         found["outcomeDesc"] = _description(record)
     if record.reason:
         found["purposeOfEvent"] = [

@@ -1,6 +1,6 @@
 """The trail: records go in, durable before the answer leaves; documents come out.
 
-docs/decisions/0034-audit-trail.md. A batch of records is one document of the collection of its month:
+docs/decisions/0036-audit-trail.md. A batch of records is one document of the collection of its month:
 
     {_id: "{tenant}/{ms}-{chain}-{n}", t: tenant, k: [keys], b: records, p: code before, h: code, g: id of the key}
 
@@ -115,7 +115,7 @@ class Trail:
         chain.ms = max(chain.ms, time.time_ns() // 1_000_000)
         place = Place(chain.ms, chain.name, chain.number)
         data, text = packed(records), str(place)
-        found: dict[str, Any] = {"_id": f"{tenant}/{text}", "t": tenant, "k": _keys(records), "b": data, "p": chain.last}
+        found: dict[str, Any] = {"_id": f"{tenant}/{text}", "t": tenant, "k": keys_of(records), "b": data, "p": chain.last}
         found["h"] = chain.last = code(key, text, chain.last, data)
         found["g"] = id_
         chain.number += 1
@@ -131,7 +131,8 @@ async def partitions(database: Database) -> list[str]:
     return sorted(name for name in await database.mongodb.list_collection_names() if name.startswith(PARTITION))
 
 
-def _keys(records: Sequence[Record]) -> list[str]:
+def keys_of(records: Sequence[Record]) -> list[str]:
+    """Return what a batch of records is found by."""
     return list({key: None for record in records for key in record.keys})
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from fhir_server.config import Settings
 from fhir_server.exchange import utc_now
+from fhir_server.security.audit.recorder import Recorder
 from fhir_server.security.authorization import collections
 from fhir_server.security.authorization.assertions import Assertions
 from fhir_server.security.authorization.attempts import Attempts
@@ -31,7 +32,11 @@ from fhir_server.store.database import Database
 class Service:
     """All that the authorization server keeps."""
 
-    def __init__(self, database: Database, settings: Settings, *, now: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self, database: Database, settings: Settings, *, now: Callable[[], datetime] = utc_now, recorder: Recorder | None = None
+    ) -> None:
+        """`recorder` keeps the audit trail, where one is kept."""
+        self.recorder = recorder
         self.database = database
         self.settings = settings
         self.now = now

@@ -16,6 +16,7 @@ from fhir_server.security.authorization.bridge import in_thread
 from fhir_server.security.authorization.launching import made
 from fhir_server.security.authorization.server import Server
 from fhir_server.security.authorization.service import Service
+from fhir_server.web.smart import recording
 from fhir_server.web.smart.browser import FormError, address, read_bytes, read_params
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -42,7 +43,9 @@ class Api:
 
     async def token(self, request: Request) -> Response:
         """Give tokens: https://www.rfc-editor.org/rfc/rfc6749#section-3.2."""
-        return await self._answered(request, paths.TOKEN, lambda asked: Server(self._service).create_token_response(asked))
+        found = await self._answered(request, paths.TOKEN, lambda asked: Server(self._service).create_token_response(asked))
+        await recording.token(self._service, request, found)
+        return found
 
     async def introspect(self, request: Request) -> Response:
         """Tell about a token: https://www.rfc-editor.org/rfc/rfc7662#section-2."""

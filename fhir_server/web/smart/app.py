@@ -12,6 +12,7 @@ from fhir_server.security.authorization.discovery import openid_configuration, s
 from fhir_server.security.authorization.service import Service
 from fhir_server.security.grants import permissions_for
 from fhir_server.security.policies import Policies
+from fhir_server.web import logs
 from fhir_server.web.base_url import PREFIX
 from fhir_server.web.smart.api import Api
 from fhir_server.web.smart.authorize import Authorize
@@ -47,7 +48,8 @@ def context_of(contexts: Contexts) -> ContextOf:
         base_url = contexts.settings.base_url
         whole = await contexts.of(principal.tenant, base_url, principal=principal)
         access = await permissions_for(whole, principal, policies.of(principal.tenant))
-        return await contexts.of(principal.tenant, base_url, principal=principal, access=access)
+        seen = logs.request_id.get()
+        return await contexts.of(principal.tenant, base_url, request_id=seen, principal=principal, access=access)
 
     return found
 

@@ -12,6 +12,7 @@ from fhir_server.security.authorization.attempts import Key, login_keys
 from fhir_server.security.authorization.bridge import in_thread
 from fhir_server.security.authorization.sessions import Session
 from fhir_server.security.authorization.users import TOTP_PURPOSE, User, folded
+from fhir_server.web.smart import recording
 from fhir_server.web.smart.browser import FormError, address, drop_cookie, first, read_form, set_cookie
 from fhir_server.web.smart.pages import error_page, page, see
 from fhir_server.web.smart.smart import Smart, Visitor
@@ -74,6 +75,8 @@ class Login:
         user = await self._second(half, values) if half else await self._first(name, values)
         if user is None:
             await self._service.attempts.failed(keys)
+            known = half or await self._service.users.named(name)
+            await recording.login(self._service, request, known, status=401, detail="totp" if half else "password")
             _logger.warning("a login failed", user=half.id if half else "", address=address(request, self._service.settings))
             problem = WRONG_CODE if half else WRONG
             return login_page(session, asking, problem=problem, status=401, name="" if half else first(values, "name"))
@@ -81,6 +84,7 @@ class Login:
         if user.totp and not half:
             await self._service.sessions.set_half(session, user)
             return see(asking.url)
+        await recording.login(self._service, request, user, detail="totp" if half else "password")
         _logger.info("somebody logged in", user=user.id, tenant=user.tenant, second_factor=bool(half))
         cookie, _ = await self._service.sessions.log_in(session, user, ("pwd", "otp", "mfa") if half else ("pwd",))
         response = see(asking.url)

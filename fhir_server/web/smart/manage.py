@@ -14,6 +14,7 @@ from fhir_server.security.authorization.bridge import in_thread
 from fhir_server.security.authorization.grants import Grant
 from fhir_server.security.authorization.users import User
 from fhir_server.security.authorization.words import items
+from fhir_server.web.smart import recording
 from fhir_server.web.smart.browser import FormError, drop_cookie, first, read_form, set_cookie
 from fhir_server.web.smart.login import Asking, Login, login_page
 from fhir_server.web.smart.pages import error_page, page, see
@@ -117,8 +118,9 @@ class ManagePages:
         set_cookie(response, self._service.place, cookie)
         return response
 
-    async def _log_out(self, visitor: Visitor, _user: User, _values: dict[str, list[str]]) -> Response:
+    async def _log_out(self, visitor: Visitor, user: User, _values: dict[str, list[str]]) -> Response:
         await self._service.sessions.end(visitor.session)
+        await recording.logout(self._service, user)
         response = see(self._url)
         drop_cookie(response, self._service.place)
         return response

@@ -1,0 +1,50 @@
+"""What the authorization server leaves in the audit trail: docs/security/audit.md."""
+
+from typing import Any
+
+import httpx
+from auth_world import PASSWORD, Browser, World, request_params
+from pymongo.asynchronous.database import AsyncDatabase
+
+from fhir_server.security.audit.record import Record, unpacked
+from fhir_server.security.audit.trail import PARTITION
+
+
+async def records(database: AsyncDatabase[dict[str, Any]], tenant: str) -> list[Record]:
+    """Return all that is recorded of a tenant, in its order."""
+    found: list[Record] = []
+    for name in sorted(await database.list_collection_names()):
+        if name.startswith(PARTITION):
+            for document in await database[name].find({"t": tenant}).sort("_id", 1).to_list():
+                found += unpacked(document["b"])
+    return found
+
+
+async def test_logins_and_failed_ones_are_recorded(
+    browser: Browser, world: World, database: AsyncDatabase[dict[str, Any]]
+) -> None:
+    """A wrong password, an unknown name and a login leave their records, never what was entered."""
+    await browser.authorize(request_params(world.public))
+    await browser.submit("login", name=world.clinician.name, password="not the password")
+    await browser.authorize(request_params(world.public))
+    await browser.submit("login", name="nobody@example.org", password="not the password")
+    await browser.authorize(request_params(world.public))
+    await browser.submit("login", name=world.clinician.name, password=PASSWORD)
+    found = [one for one in await records(database, world.tenant) if one.code == "login"]
+    assert [(one.kind, one.status, one.principal) for one in found] == [
+        ("login", 401, world.clinician.id),
+        ("refused", 401, ""),
+        ("login", 200, world.clinician.id),
+    ]
+    assert all(one.address.startswith("2001:db8::") for one in found)
+    assert "nobody@example.org" not in repr(found)
+    assert "password" not in repr(found).replace("detail='password'", "")
+
+
+async def test_refused_tokens_are_recorded(web: httpx.AsyncClient, world: World, database: AsyncDatabase[dict[str, Any]]) -> None:
+    """A code that nobody gave out leaves a record with the error, without the code."""
+    body = {"grant_type": "authorization_code", "code": "made-up-code", "client_id": world.public.id}
+    assert (await web.post("/auth/token", data=body)).status_code == 400
+    (one,) = await records(database, world.tenant)
+    assert (one.kind, one.code, one.status) == ("refused", "token", 400)
+    assert "made-up-code" not in repr(one)
