@@ -312,6 +312,12 @@ class Settings(BaseSettings):
     s3_kms_key: str = Field("", description="Key for `aws:kms`. Empty: that of the bucket.")
     s3_timeout_seconds: int = Field(30, ge=1, le=600, description="How long one answer of the store is waited for, in seconds.")
     upload_max_bytes: int = Field(5_000_000_000, ge=1000, description="Largest upload of binary data, in bytes (413 above it).")
+    upload_spool_mb: int = Field(
+        256,
+        ge=8,
+        le=65_536,
+        description="Uploads to S3 up to this size, in MB, wait in an unnamed file of the temporary directory until they are known to be harmless; larger ones in the store, which then has to copy them.",
+    )
     upload_hours: int = Field(24, ge=1, le=720, description="How long an upload in parts may take, in hours; then it is removed.")
     attachment_bytes: int = Field(
         65_536,

@@ -20,7 +20,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import BulkWriteError
 
 from fhir_server.blobs.blob import DamagedError, Staging
-from fhir_server.blobs.protocol import PART_BYTES
+from fhir_server.blobs.protocol import PART_BYTES, PartOf
 
 
 class Ciphers(Protocol):
@@ -58,6 +58,18 @@ class GridFS:
         staging = await self._begin(tenant)
         await self._write(staging, 0, data)
         return await self.keep(staging, key, size=len(data), mime="")
+
+    @property
+    def copies(self) -> bool:
+        """Never: parts lie where they stay."""
+        return False
+
+    async def put_parts(self, tenant: str, key: str, part_of: PartOf, *, size: int, mime: str) -> str:
+        """Write one part after the other."""
+        staging = await self._begin(tenant)
+        for number in range(1, -(-size // PART_BYTES) + 1):
+            await self.put_part(staging, number, await part_of(number))
+        return await self.keep(staging, key, size=size, mime=mime)
 
     async def begin(self, tenant: str) -> Staging:
         """Make a file."""

@@ -1,6 +1,6 @@
 """What a store of bytes can do."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import Final, Protocol
 
@@ -11,6 +11,10 @@ PART_BYTES: Final = 8 * 2**20
 MOST_PARTS: Final = 10_000
 
 
+PartOf = Callable[[int], Awaitable[bytes]]
+"""Returns a part, by its number from 1 on."""
+
+
 class BlobStore(Protocol):
     """Keeps bytes under keys. It knows nothing of what they are and who refers to them.
 
@@ -19,6 +23,15 @@ class BlobStore(Protocol):
 
     async def put(self, tenant: str, key: str, data: bytes, *, sha256: str, mime: str) -> str:
         """Keep a few bytes under a key, and return their place."""
+        ...
+
+    @property
+    def copies(self) -> bool:
+        """Whether `keep` has to copy what is staged, so that it is better to send bytes when their key is known."""
+        ...
+
+    async def put_parts(self, tenant: str, key: str, part_of: PartOf, *, size: int, mime: str) -> str:
+        """Keep bytes under a key that are read part by part, and return their place; nothing is there before all are."""
         ...
 
     async def begin(self, tenant: str) -> Staging:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from fhir_server.blobs.blob import Blob, Digests, Received, Scan, Staging, key_of
 from fhir_server.blobs.clamd import Session, Verdict
-from fhir_server.blobs.inspecting.inspector import Inspector, Sample
+from fhir_server.blobs.inspecting.inspector import KEPT_HEAD, Inspector, Sample
 from fhir_server.blobs.kinds import extension_of, is_as_declared, judged
 from fhir_server.blobs.protocol import PART_BYTES, BlobStore
 from fhir_server.blobs.records import Records
@@ -78,11 +78,12 @@ class Hasher:
 
 @dataclass(slots=True)
 class _Content:
-    """What has been received, and is not yet kept: in memory, or staged in the store."""
+    """What has been received, and is not yet kept: in memory, in a file, or staged in the store."""
 
     digests: Digests
     data: bytes = b""
     staging: Staging | None = None
+    spooled: Sample | None = None
 
 
 class Receiver:
@@ -94,6 +95,7 @@ class Receiver:
         self._settings = settings
         self._inspector = Inspector(settings)
         self._room = asyncio.Semaphore(PARTS)
+        self._spool = settings.upload_spool_mb * 2**20 if store.copies else 0
 
     async def receive(self, tenant: str, chunks: AsyncIterator[bytes], claim: Claim, limit: int) -> Received:
         """Keep what a stream yields.
@@ -135,22 +137,25 @@ class Receiver:
 
     async def _passing(self) -> "_Passing":
         session = Session(self._settings.clamd, self._settings.clamd_seconds) if self._settings.clamd else None
-        return _Passing(await session.open() if session else None)
+        return _Passing(await session.open() if session else None, max(self._spool, KEPT_HEAD))
 
     async def _collect(self, tenant: str, chunks: AsyncIterator[bytes], passing: "_Passing") -> _Content:
         staging, number, sending = None, 0, _Sending(self._room)
         held = b""
         try:
             async for part in _merged(chunks, PART_BYTES):
-                if number and staging is None:
+                if staging is None and number and passing.sample.size + len(part) > self._spool:
                     staging = await self._store.begin(tenant)
+                    for earlier in range(1, number):
+                        data = await passing.part(earlier)
+                        await sending.add(partial(self._store.put_part, staging, earlier, data))
                 if staging is not None:
                     await sending.add(partial(self._store.put_part, staging, number, held))
                 number, held = number + 1, part
                 await passing.add(part)
             digests = passing.digests()
             if staging is None:
-                return _Content(digests, data=held)
+                return _Content(digests, data=held) if number == 1 else _Content(digests, spooled=passing.sample)
             await sending.add(partial(self._store.put_part, staging, number, held))
             await sending.end()
             await self._store.finish(staging)
@@ -269,6 +274,9 @@ class Receiver:
         return ready
 
     async def _moved(self, content: _Content, key: str, blob: Blob) -> str:
+        if content.spooled is not None:
+            part_of = partial(_spooled_part, content.spooled)
+            return await self._store.put_parts(blob.tenant, key, part_of, size=blob.size, mime=blob.mime)
         if content.staging is None:
             return await self._store.put(blob.tenant, key, content.data, sha256=blob.sha256, mime=blob.mime)
         return await self._store.keep(content.staging, key, size=blob.size, mime=blob.mime)
@@ -282,10 +290,10 @@ class Receiver:
 class _Passing:
     """What happens to bytes while they pass: they are hashed, scanned, and a sample is taken."""
 
-    def __init__(self, session: Session | None) -> None:
+    def __init__(self, session: Session | None, head: int) -> None:
         self._session = session
         self._hasher = Hasher()
-        self.sample = Sample()
+        self.sample = Sample(head)
 
     async def add(self, data: bytes) -> None:
         """Take the next bytes."""
@@ -296,6 +304,10 @@ class _Passing:
             await asyncio.to_thread(self.sample.add, data)
         if self._session is not None:
             await self._session.feed(data)
+
+    async def part(self, number: int) -> bytes:
+        """Return a part that has passed, of those that are in the file."""
+        return await _spooled_part(self.sample, number)
 
     def digests(self) -> Digests:
         """Return the digests of all so far."""
@@ -344,6 +356,10 @@ class _Sending:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+async def _spooled_part(sample: Sample, number: int) -> bytes:
+    return await asyncio.to_thread(sample.part, (number - 1) * PART_BYTES, PART_BYTES)
 
 
 async def pieces(data: bytes) -> AsyncIterator[bytes]:

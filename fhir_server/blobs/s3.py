@@ -10,13 +10,15 @@ import asyncio
 import base64
 import threading
 import uuid
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from fhir_server.blobs.blob import DamagedError, Staging
+from fhir_server.blobs.protocol import PART_BYTES, PartOf
 from fhir_server.config import Settings
 from fhir_server.fhir.outcome import FhirError, unavailable
 
@@ -28,6 +30,11 @@ COPY_BYTES: Final = 512 * 2**20
 ONE_COPY: Final = 5 * 2**30
 """The largest object that S3 copies by one request."""
 THREADS: Final = 16
+PARALLEL: Final = 3
+"""Parts of one upload that are sent at the same time."""
+ROOM: Final = 6
+"""The same of all uploads of a process: so much memory they take together."""
+_OURS: Final = ("staging/", "uploads/", "quarantine/")
 _MISSING: Final = frozenset({"NoSuchKey", "404", "NotFound", "NoSuchUpload"})
 
 
@@ -39,6 +46,7 @@ class S3:
         self._bucket = settings.s3_bucket
         self._clients: dict[str, Any] = {}
         self._making = threading.Lock()
+        self._room = asyncio.Semaphore(ROOM)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
 
     async def put(self, tenant: str, key: str, data: bytes, *, sha256: str, mime: str) -> str:
@@ -55,6 +63,41 @@ class S3:
             **self._encryption,
         )
         return key
+
+    @property
+    def copies(self) -> bool:
+        """Always: an object can not be renamed."""
+        return True
+
+    async def put_parts(self, tenant: str, key: str, part_of: PartOf, *, size: int, mime: str) -> str:
+        """Upload parts, several at a time; the object is there when the upload is completed."""
+        del tenant
+        upload = await self._call("create_multipart_upload", Key=key, ContentType=mime, **self._encryption)
+        target: dict[str, Any] = {"Key": key, "UploadId": upload["UploadId"]}
+        some = asyncio.Semaphore(PARALLEL)
+
+        async def send(number: int) -> dict[str, Any]:
+            async with some, self._room:
+                data = await part_of(number)
+                found = await self._call("upload_part", **target, PartNumber=number, Body=data, ContentLength=len(data))
+            return {"PartNumber": number, "ETag": found["ETag"]}
+
+        return await self._joined(target, [send(number) for number in range(1, -(-size // PART_BYTES) + 1)])
+
+    async def _joined(self, target: dict[str, Any], sending: list[Coroutine[Any, Any, dict[str, Any]]]) -> str:
+        """Complete a multipart upload when all its parts have been sent, or remove it; return its key."""
+        tasks = [asyncio.create_task(one) for one in sending]
+        try:
+            parts = await asyncio.gather(*tasks)
+            await self._call("complete_multipart_upload", **target, MultipartUpload={"Parts": parts})
+        except BaseException:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            with suppress(FhirError):
+                await self._call_if_there("abort_multipart_upload", **target)
+            raise
+        return str(target["Key"])
 
     async def begin(self, tenant: str) -> Staging:
         """Begin a multipart upload."""
@@ -118,18 +161,14 @@ class S3:
             found = await self._call("upload_part_copy", **target, PartNumber=number, CopySource=source, CopySourceRange=range_)
             return {"PartNumber": number, "ETag": found["CopyPartResult"]["ETag"]}
 
-        try:
-            parts = await asyncio.gather(*(copy(number, start) for number, start in enumerate(range(0, size, COPY_BYTES), 1)))
-            await self._call("complete_multipart_upload", **target, MultipartUpload={"Parts": parts})
-        except BaseException:
-            await self._call("abort_multipart_upload", **target)
-            raise
+        await self._joined(target, [copy(number, start) for number, start in enumerate(range(0, size, COPY_BYTES), 1)])
 
     async def discard(self, staging: Staging) -> None:
         """Abort the upload, and remove what it has made."""
         if staging.token:
             await self._call_if_there("abort_multipart_upload", **self._upload(staging))
-        await self._call_if_there("delete_object", Key=_staging_key(staging.tenant, staging.id))
+        if "/" not in staging.id:
+            await self._call_if_there("delete_object", Key=_staging_key(staging.tenant, staging.id))
 
     async def read(self, tenant: str, place: str, start: int, stop: int) -> AsyncIterator[bytes]:
         """Yield the bytes of a range; the next piece is fetched while the last is used."""
@@ -168,9 +207,9 @@ class S3:
 
     async def stagings(self, before: datetime) -> AsyncIterator[Staging]:
         """Yield open multipart uploads and finished ones that nobody has kept."""
-        found = await self._call("list_multipart_uploads", Prefix="staging/")
+        found = await self._call("list_multipart_uploads")
         for upload in found.get("Uploads", []):
-            if upload.get("Initiated", datetime.max.replace(tzinfo=UTC)) < before:
+            if upload.get("Initiated", datetime.max.replace(tzinfo=UTC)) < before and upload["Key"].startswith(_OURS):
                 yield _staging(upload["Key"], upload["UploadId"])
         token: dict[str, str] = {}
         while True:
@@ -294,12 +333,13 @@ def _client_of(settings: Settings, endpoint: str) -> Any:
 
 
 def _staging_key(tenant: str, id_: str) -> str:
-    return f"staging/{tenant}/{id_}"
+    return id_ if "/" in id_ else f"staging/{tenant}/{id_}"
 
 
 def _staging(key: str, token: str = "") -> Staging:
-    _, tenant, id_ = key.split("/", 2)
-    return Staging(tenant, id_, token)
+    place, tenant, id_ = key.split("/", 2)
+    # An upload to the key where it was to stay has that key for its id.
+    return Staging(tenant, id_ if place == "staging" else key, token)
 
 
 def _away(reason: str) -> FhirError:

@@ -23,7 +23,7 @@ def blobs(settings: Settings, database) -> Blobs:
 
 
 TAKEN = {
-    "png": (lambda: files.image(), "image/png", "image/png", {"width": 64, "height": 48}),
+    "png": (files.image, "image/png", "image/png", {"width": 64, "height": 48}),
     "jpeg as image/jpg": (lambda: files.image("JPEG"), "image/jpg", "image/jpeg", {"width": 64, "height": 48}),
     "webp of no type": (lambda: files.image("WEBP"), "", "image/webp", {"width": 64, "height": 48}),
     "tiff": (lambda: files.image("TIFF"), "image/tiff", "image/tiff", {"width": 64, "height": 48}),
@@ -78,13 +78,15 @@ async def test_content_is_known_with_what_can_be_found_out_about_it(blobs: Blobs
     assert found.blob.facts == facts | ({"flags": []} if name == "pdf" else {})
 
 
+WINDOWS = b"MZ\x90\x00" + bytes(60) + b"\x80\x00\x00\x00" + bytes(64) + b"PE\x00\x00L\x01" + bytes(200)
+CLASS = b"\xca\xfe\xba\xbe\x00\x00\x00\x34" + bytes(99)
 REFUSED = {
-    "a Windows program": (lambda: b"MZ\x90\x00" + bytes(60) + b"\x80\x00\x00\x00" + bytes(64) + b"PE\x00\x00L\x01" + bytes(200), "image/png", "security"),
+    "a Windows program": (lambda: WINDOWS, "image/png", "security"),
     "a Linux program": (lambda: Path("/bin/true").read_bytes(), "application/octet-stream", "security"),
     "a shell script as text": (lambda: b"#!/bin/sh\nrm -rf /tmp/x\n", "text/plain", "security"),
     "PHP in a GIF": (lambda: b"GIF89a\x01\x00\x01\x00<?php system($_GET['c']); ?>" * 3, "image/gif", "security"),
     "a JAR as ZIP": (
-        lambda: files.archive({"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\nMain-Class: A\n", "A.class": b"\xca\xfe\xba\xbe\x00\x00\x00\x34" + bytes(99)}),
+        lambda: files.archive({"META-INF/MANIFEST.MF": "Manifest-Version: 1.0\nMain-Class: A\n", "A.class": CLASS}),
         "application/zip",
         "security",
     ),
@@ -94,7 +96,7 @@ REFUSED = {
     "a PDF as PNG": (files.pdf, "image/png", "invalid"),
     "an archive": (lambda: files.archive({"a.txt": "x" * 1000}), "application/zip", "invalid"),
     "random bytes": (lambda: bytes(range(256)) * 10, "application/octet-stream", "invalid"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -159,3 +159,21 @@ async def test_bytes_whose_storing_was_given_up_are_stored_by_the_next(blobs: Bl
     assert not again.deduplicated
     assert await content(blobs, again.blob) == data
     assert await keys(blobs, tenant) == [first.blob.key]
+
+
+@pytest.mark.parametrize("spool", [8, 16, 64])
+async def test_what_is_too_large_for_the_file_that_uploads_wait_in_is_staged(
+    s3_endpoint, settings, database, tenant, spool
+) -> None:
+    from fhir_server.contexts import Contexts  # noqa: PLC0415
+    from fhir_server.search.index import index_models  # noqa: PLC0415
+    from fhir_server.store.database import Database  # noqa: PLC0415
+    from tests.conftest import s3_settings  # noqa: PLC0415
+
+    found = s3_settings(settings, s3_endpoint).model_copy(update={"upload_spool_mb": spool})
+    blobs = Contexts(Database(database, found, index_models), found).blobs
+    data = image() + os.urandom(4 * PART_BYTES)
+    received = await blobs.receive(tenant, slices(data), Claim("image/png"))
+    assert hashlib.sha256(await content(blobs, received.blob)).digest() == hashlib.sha256(data).digest()
+    assert await stagings(blobs, tenant) == []
+    await blobs.close()

@@ -42,19 +42,20 @@ class Findings:
 class Sample:
     """The file that is looked into: all of a small one; of a large one its beginning and its end, at their places."""
 
-    def __init__(self) -> None:
+    def __init__(self, head: int = KEPT_HEAD) -> None:
         self.size = 0
+        self._head = head
         self._file: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 -- `close` closes it
         self._tail: list[bytes] = []
 
     @property
     def whole(self) -> bool:
         """Whether nothing is left out."""
-        return self.size <= KEPT_HEAD + KEPT_TAIL
+        return self.size <= self._head + KEPT_TAIL
 
     def add(self, data: bytes) -> None:
         """Take the next bytes."""
-        room = max(0, KEPT_HEAD - self.size)
+        room = max(0, self._head - self.size)
         if room:
             self._file.write(data[:room])
         if len(data) > room:
@@ -62,6 +63,11 @@ class Sample:
             while sum(map(len, self._tail[1:])) >= KEPT_TAIL:
                 del self._tail[0]
         self.size += len(data)
+
+    def part(self, start: int, size: int) -> bytes:
+        """Return bytes of the beginning."""
+        self._file.flush()
+        return os.pread(self._file.fileno(), size, start)
 
     def descriptor(self) -> int:
         """Return the descriptor of the file, with all in it."""
