@@ -19,6 +19,7 @@ HEADER = b"x-request-id"
 _KEY = "fhir.observation"
 _USABLE = re.compile(rb"[A-Za-z0-9._:/+=-]{1,128}")
 _OWN_PATHS = ("/health/", "/metrics")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 @dataclass(slots=True)
@@ -82,7 +83,7 @@ class Observe:
             self._log(
                 {
                     "request_id": seen.request_id,
-                    "method": scope["method"],
+                    "method": scope["method"] if scope["method"] in _METHODS else "other",
                     "interaction": interaction,
                     "type": seen.type,
                     "status": status,
