@@ -78,7 +78,7 @@ def start_s3(home: Path) -> dict[str, Any]:
         ]
         # Other services of it have ports that are fixed, unless they are turned off.
         command += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
-        command += ["-volume.max=20", "-master.volumeSizeLimitMB=256", *(f"-{name}={port}" for name, port in numbers.items())]
+        command += ["-volume.max=60", "-master.volumeSizeLimitMB=256", *(f"-{name}={port}" for name, port in numbers.items())]
         pid = supervise(command, place, {"WEED_S3_SSE_KEY": "00" * 32, "GOMAXPROCS": "2"})
         endpoint = f"http://127.0.0.1:{numbers['s3.port']}"
         if _takes_objects(endpoint, pid):

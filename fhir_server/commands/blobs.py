@@ -1,9 +1,9 @@
 """`fhir-server blobs`: the upkeep of binary data, also while the server runs."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -13,6 +13,8 @@ from fhir_server.terminal import console
 
 if TYPE_CHECKING:
     from fhir_server.contexts import Contexts
+
+T = TypeVar("T")
 
 blobs = typer.Typer(name="blobs", no_args_is_help=True, help="The upkeep of binary data, also while the server runs.")
 
@@ -31,6 +33,16 @@ async def _contexts(settings: Settings) -> "AsyncIterator[Contexts]":
             await contexts.blobs.close()
 
 
+def _done(settings: Settings, work: Callable[[Settings], Awaitable[T]]) -> T:
+    """Do the work; where store, scanner or keys are away, say so and end with code 1."""
+    from fhir_server.fhir.outcome import FhirError  # noqa: PLC0415 -- it takes long to import
+
+    try:
+        return with_mongodb(settings, work)
+    except FhirError as error:
+        raise ended("; ".join(issue.diagnostics for issue in error.issues), FAILED) from None
+
+
 @blobs.command()
 def gc(
     *,
@@ -45,7 +57,7 @@ def gc(
         async with _contexts(settings) as contexts:
             return list(shown(await collect(contexts.database, contexts.blobs, datetime.now(UTC), dry=dry_run)))
 
-    for line in with_mongodb(settings_with(data_dir=data), work):
+    for line in _done(settings_with(data_dir=data), work):
         console.print(("Dry run. " if dry_run else "") + line, highlight=False)
 
 
@@ -69,7 +81,7 @@ def verify(
                     console.print(f"{checked.tenant}/{checked.sha256}: {checked.problem}", markup=False, highlight=False)
         return seen, wrong
 
-    seen, wrong = with_mongodb(settings_with(data_dir=data), work)
+    seen, wrong = _done(settings_with(data_dir=data), work)
     console.print(f"{seen:,} contents were read; {wrong:,} are damaged or missing.", highlight=False)
     if wrong:
         raise typer.Exit(FAILED)
@@ -86,5 +98,5 @@ def scan(*, data: Data = None) -> None:
         async with _contexts(found) as contexts:
             return await contexts.blobs.scan_pending()
 
-    scanned, infected = with_mongodb(settings, work)
+    scanned, infected = _done(settings, work)
     console.print(f"{scanned:,} contents were scanned; {infected:,} are infected and quarantined.", highlight=False)

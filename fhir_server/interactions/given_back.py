@@ -8,6 +8,7 @@ from fhir_server.blobs import Blob, Blobs, DamagedError
 from fhir_server.blobs.elements import digest_of, inlined
 from fhir_server.exchange import Body, Call, Context, Reply, Resource
 from fhir_server.fhir.outcome import FhirError, Issue, bad_request
+from fhir_server.security.views import shown
 from fhir_server.store.versions import Version
 
 INLINE: Final = "_inline"
@@ -59,6 +60,8 @@ def damaged() -> FhirError:
 
 
 async def _raw(ctx: Context, resource: Resource, reply: Reply) -> Reply:
+    if ctx.access is not None:
+        resource = shown(ctx.access, resource)
     sha256, mime = digest_of(resource), resource.get("contentType", "application/octet-stream")
     if sha256 and ctx.blobs is not None:
         body = body_of(ctx.blobs, await ctx.blobs.served(ctx.tenant, sha256), mime)

@@ -10,6 +10,7 @@ from fhir_server.fhir.outcome import FhirError, Issue, bad_request
 from fhir_server.interactions.reading import living
 from fhir_server.operations.parameters import given, number, parameters
 from fhir_server.resources.binary import Content, content_of, held
+from fhir_server.security.views import shown
 from fhir_server.store.versions import instant
 
 
@@ -73,4 +74,6 @@ async def content_of_call(ctx: Context, call: Call, place: int = 0) -> Content:
 
 
 async def _resource(ctx: Context, call: Call) -> Resource:
-    return (await living(ctx, call.type, call.id)).resource or {}
+    resource = (await living(ctx, call.type, call.id)).resource or {}
+    # The content of an element that is hidden is hidden too.
+    return resource if ctx.access is None else shown(ctx.access, resource)
