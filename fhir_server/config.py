@@ -214,6 +214,16 @@ class Settings(BaseSettings):
     )
 
     # Limits
+    rate_limit: int = Field(
+        0,
+        ge=0,
+        description="How many requests a minute a client may send (429 above it): an app with its user, or an address where nobody is asked for a token. 0: no limit. Counted in Valkey where there is one.",
+    )
+    rate_bad_tokens: int = Field(
+        120,
+        ge=1,
+        description="How many requests with a bad token, or none, an address may send in a minute; above it, tokens that are not known yet are refused unread (429).",
+    )
     max_body_bytes: int = Field(16_000_000, ge=1000, description="Largest request body, in bytes (413 above it).")
     max_depth: int = Field(64, ge=8, le=150, description="Deepest nesting of JSON or XML.")
     max_bundle_entries: int = Field(10_000, ge=1, description="Largest number of entries in a batch or transaction.")

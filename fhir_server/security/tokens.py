@@ -23,6 +23,9 @@ from fhir_server.security.principal import ClaimNames, principal_of
 
 LONGEST: Final = 16_384
 MOST: Final = 10_000
+UNAUTHORIZED: Final = 401
+REFUSED_SECONDS: Final = 5.0
+"""So long a bad token is not looked at again."""
 _TYPES: Final = frozenset({"", "jwt", "at+jwt", "application/at+jwt"})
 _JWT_DOTS: Final = 2
 
@@ -55,6 +58,7 @@ class Tokens:
         self._transport = transport
         self._now = now
         self._known: dict[bytes, tuple[float, Principal]] = {}
+        self._refused: dict[bytes, float] = {}
 
     async def principal(self, token: str) -> Principal:
         """Return who a token speaks for.
@@ -66,6 +70,23 @@ class Tokens:
         known = self._known.get(digest)
         if known is not None and self._now() < known[0]:
             return known[1]
+        if self._now() < self._refused.get(digest, 0):
+            raise _invalid("The token has been refused a moment ago.")
+        try:
+            return await self._found(token, digest)
+        except FhirError as error:
+            if error.status == UNAUTHORIZED:
+                if len(self._refused) >= MOST:
+                    self._refused.clear()
+                self._refused[digest] = self._now() + REFUSED_SECONDS
+            raise
+
+    def knows(self, token: str) -> bool:
+        """Tell whether a token has been verified lately."""
+        known = self._known.get(hashlib.sha256(token.encode()).digest())
+        return known is not None and self._now() < known[0]
+
+    async def _found(self, token: str, digest: bytes) -> Principal:
         if len(token) > LONGEST:
             raise _invalid("The token is too long.")
         claims = await self._claims(token)

@@ -31,6 +31,7 @@ from fhir_server.web.blobs import BlobApp
 from fhir_server.web.fhir import FhirApp
 from fhir_server.web.health import routes
 from fhir_server.web.observe import Observe
+from fhir_server.web.safe_headers import SafeHeaders
 from fhir_server.web.smart.app import routes as smart_routes
 from fhir_server.web.smart.cors import AppOrigins
 
@@ -69,6 +70,7 @@ def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> A
             yield
         finally:
             finishing.cancel()
+            await fhir.close()
 
     other = FastAPI(title="FHIR PRM server", version=__version__, lifespan=lifespan, routes=[*routes(database)])
     other.state.fhir = fhir
@@ -78,7 +80,7 @@ def create_app(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> A
     other.add_route("/", lambda _: RedirectResponse(f"{PREFIX}/metadata"), include_in_schema=False)
     if service is not None:
         other.router.routes.extend(smart_routes(service, contexts))
-    app: ASGIApp = Doors(fhir, other, discovery=service is not None)
+    app: ASGIApp = Doors(fhir, SafeHeaders(other, https=settings.base_url.startswith("https:")), discovery=service is not None)
     if service is not None:
         app = AppOrigins(app, service.clients.has_origin, EXPOSED)
     if settings.cors_origins:

@@ -25,11 +25,12 @@ from fhir_server.security.policy import Policy, PolicyError
 from fhir_server.security.tenants import Tenants
 from fhir_server.security.tokens import Tokens
 from fhir_server.store.redirects import redirects_of
-from fhir_server.web.addresses import Addresses
+from fhir_server.web.rates import LocalRates, too_many
 from fhir_server.web.receive import Headers
 
 BREAK_GLASS: Final = b"x-break-glass"
 SHORTEST_REASON: Final = 10
+UNAUTHORIZED: Final = 401
 CONSENT_SECONDS: Final = 5.0
 """How long what a Consent says may go unnoticed."""
 MOST: Final = 10_000
@@ -54,29 +55,30 @@ class Authentication:
         self._policies = Policies(self._settings.policy_dir)
         self._proxies = {name.strip() for name in self._settings.trusted_proxies.split(",") if name.strip()}
         self._mtls = self._settings.auth_mtls_header.strip().lower().encode("latin-1")
-        self._addresses = Addresses(self._settings)
+        self._bad = LocalRates(self._settings.rate_bad_tokens)
         self._clock = clock
         self._known: dict[Principal, _Known] = {}
 
-    async def context(self, scope: Scope, headers: Headers, base_url: str, request_id: str) -> Context:
-        """Return the context of a request; that somebody is not let in is recorded.
+    async def context(self, scope: Scope, headers: Headers, base_url: str, request_id: str, address: str) -> Context:
+        """Return the context of a request from an address; that somebody is not let in is recorded.
 
         Raises:
-            FhirError: 401, who is asking is not known; 403, the tenant is not open to them.
+            FhirError: 401, who is asking is not known; 403, the tenant is not open to them; 429, too many bad tokens.
         """
-        address = self._addresses.of(scope, headers)
         try:
             return await self._context(scope, headers, base_url, request_id, address)
         except FhirError as error:
             recorder = self._contexts.recorder
-            if recorder is not None and error.status in (401, 403):
+            if error.status == UNAUTHORIZED:
+                self._bad.count(address)
+            if recorder is not None and error.status in (UNAUTHORIZED, 403):
                 tenant, detail = self._settings.default_tenant, error.headers.get("WWW-Authenticate", "")
                 code = "token" if headers.get(b"authorization") else "anonymous"
                 await recorder.refused(tenant, code, error.status, address, request_id, _kind(detail))
             raise
 
     async def _context(self, scope: Scope, headers: Headers, base_url: str, request_id: str, address: str) -> Context:
-        principal = await self._surviving(await self._principal(scope, headers))
+        principal = await self._surviving(await self._principal(scope, headers, address))
         reason = headers.get(BREAK_GLASS)
         if reason:
             principal = replace(principal, break_glass=_reason(reason))
@@ -124,10 +126,13 @@ class Authentication:
         self._known[principal] = _Known(permissions, registry, policy, until)
         return permissions
 
-    async def _principal(self, scope: Scope, headers: Headers) -> Principal:
+    async def _principal(self, scope: Scope, headers: Headers, address: str) -> Principal:
         scheme, _, token = headers.get(b"authorization").strip().partition(" ")
-        if scheme.lower() == "bearer" and token.strip():
-            return await self._tokens.principal(token.strip())
+        token = token.strip()
+        if scheme.lower() == "bearer" and token:
+            if (wait := self._bad.wait(address)) and not self._tokens.knows(token):
+                raise too_many(wait, "Too many requests with bad tokens came from this address; wait, then send a good one.")
+            return await self._tokens.principal(token)
         if scheme:
             raise unauthorized("Authorization takes a bearer token here.", "invalid_request")
         subject = self._certificate(scope, headers)

@@ -6,6 +6,7 @@ from pymongo.errors import PyMongoError
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from fhir_server.config import Settings
 from fhir_server.contexts import Contexts
 from fhir_server.engine import handle, translated
 from fhir_server.exchange import Call, Context, Reply
@@ -18,6 +19,7 @@ from fhir_server.web.binary import PATH as BINARY
 from fhir_server.web.binary import asked_of, binary_call
 from fhir_server.web.observe import observation
 from fhir_server.web.openapi import openapi
+from fhir_server.web.rates import LocalRates, Rates, SharedRates, too_many
 from fhir_server.web.receive import Headers, Wanted, call_of, query_params
 from fhir_server.web.render import send_error, send_reply
 
@@ -34,19 +36,41 @@ class FhirApp:
         self._authentication = authentication
         self._base_url = BaseUrl(contexts.settings)
         self._addresses = Addresses(contexts.settings)
+        self._rates = _rates(contexts.settings)
         self._logger = logs.get_logger()
 
     async def context(self, scope: Scope, headers: Headers) -> Context:
         """Return the context of a request, at whichever door.
 
         Raises:
-            FhirError: 401 or 403, where authentication is configured and nobody is let in.
+            FhirError: 401 or 403, where authentication is configured and nobody is let in; 429, who asks too often.
         """
         base_url, request_id = self._base_url.of(scope, headers), observation(scope).request_id
-        if self._authentication is not None:
-            return await self._authentication.context(scope, headers, base_url, request_id)
         address = self._addresses.of(scope, headers)
-        return await self._contexts.of(self._settings.default_tenant, base_url, request_id=request_id, address=address)
+        if self._authentication is not None:
+            ctx = await self._authentication.context(scope, headers, base_url, request_id, address)
+        else:
+            ctx = await self._contexts.of(self._settings.default_tenant, base_url, request_id=request_id, address=address)
+        if self._rates is not None:
+            await self._count(ctx)
+        return ctx
+
+    async def close(self) -> None:
+        """Close connections."""
+        if self._rates is not None:
+            await self._rates.close()
+
+    async def _count(self, ctx: Context) -> None:
+        """Count a request.
+
+        Raises:
+            FhirError: 429, there were too many.
+        """
+        who = ctx.principal
+        key = f"{ctx.tenant}/{who.client}/{who.id}" if ctx.access is not None else f"{ctx.tenant}/{ctx.address}"
+        wait = await self._rates.take(key) if self._rates is not None else 0
+        if wait:
+            raise too_many(wait, f"More than {self._settings.rate_limit} requests a minute; send fewer, or a batch.")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -107,3 +131,12 @@ class FhirApp:
         return FhirError(
             500, (Issue("exception", "The server failed on this request; its log says more under the X-Request-Id."),)
         )
+
+
+def _rates(settings: Settings) -> Rates | None:
+    """Return what counts requests, if they are limited."""
+    if not settings.rate_limit:
+        return None
+    if settings.redis_url:
+        return SharedRates(settings.redis_url, settings.mongodb_database, settings.rate_limit)
+    return LocalRates(settings.rate_limit)

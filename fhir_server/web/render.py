@@ -25,6 +25,8 @@ _CONTENT_TYPES = {kind: f"{media}; charset=utf-8".encode() for kind, media in ME
 _COMMON = [
     (b"cache-control", b"private, no-cache"),
     (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"referrer-policy", b"no-referrer"),
     (b"vary", b"Accept, Accept-Encoding, Origin"),
 ]
 
