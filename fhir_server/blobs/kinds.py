@@ -6,135 +6,13 @@ to deceive.
 """
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
+from fhir_server.blobs.media_types import EXTENSIONS, KIND_OF, SYNONYMS
 from fhir_server.fhir.outcome import FhirError, Issue, unprocessable
 
-_OPENXML: Final = "application/vnd.openxmlformats-officedocument."
-_OPENDOCUMENT: Final = "application/vnd.oasis.opendocument."
-
-EXTENSIONS: Final[Mapping[str, Mapping[str, str]]] = {
-    "image": {
-        "image/jpeg": "jpg",
-        "image/png": "png",
-        "image/gif": "gif",
-        "image/webp": "webp",
-        "image/tiff": "tiff",
-        "image/bmp": "bmp",
-        "image/jp2": "jp2",
-        "image/heic": "heic",
-        "image/heif": "heif",
-        "image/avif": "avif",
-    },
-    "pdf": {"application/pdf": "pdf"},
-    "audio": {
-        "audio/mpeg": "mp3",
-        "audio/ogg": "ogg",
-        "audio/wav": "wav",
-        "audio/flac": "flac",
-        "audio/mp4": "m4a",
-        "audio/aac": "aac",
-        "audio/amr": "amr",
-        "audio/webm": "weba",
-        "audio/midi": "mid",
-        "audio/aiff": "aiff",
-    },
-    "video": {
-        "video/mp4": "mp4",
-        "video/webm": "webm",
-        "video/quicktime": "mov",
-        "video/3gpp": "3gp",
-        "video/x-matroska": "mkv",
-        "video/x-msvideo": "avi",
-        "video/mpeg": "mpg",
-        "video/ogg": "ogv",
-        "video/x-flv": "flv",
-    },
-    "office": {
-        "application/msword": "doc",
-        "application/vnd.ms-excel": "xls",
-        "application/vnd.ms-powerpoint": "ppt",
-        _OPENXML + "wordprocessingml.document": "docx",
-        _OPENXML + "spreadsheetml.sheet": "xlsx",
-        _OPENXML + "presentationml.presentation": "pptx",
-        _OPENDOCUMENT + "text": "odt",
-        _OPENDOCUMENT + "spreadsheet": "ods",
-        _OPENDOCUMENT + "presentation": "odp",
-        "text/rtf": "rtf",
-    },
-    "dicom": {"application/dicom": "dcm"},
-    "text": {"text/plain": "txt", "text/csv": "csv", "text/markdown": "md", "text/calendar": "ics", "text/vcard": "vcf"},
-    "cda": {"application/hl7-cda+xml": "xml"},
-    "data": {"application/json": "json", "text/xml": "xml", "application/x-yaml": "yaml"},
-    "archive": {
-        "application/zip": "zip",
-        "application/gzip": "gz",
-        "application/x-tar": "tar",
-        "application/x-7z-compressed": "7z",
-        "application/x-rar": "rar",
-        "application/x-bzip2": "bz2",
-        "application/x-xz": "xz",
-        "application/zstd": "zst",
-    },
-    "html": {"text/html": "html"},
-    "svg": {"image/svg+xml": "svg"},
-}
-"""The types of each kind, with the ends of their names."""
-
-KIND_OF: Final[Mapping[str, str]] = {mime: kind for kind, types in EXTENSIONS.items() for mime in types}
-
-SYNONYMS: Final[Mapping[str, str]] = {
-    "image/jpg": "image/jpeg",
-    "image/pjpeg": "image/jpeg",
-    "image/x-png": "image/png",
-    "image/x-ms-bmp": "image/bmp",
-    "image/jpeg2000": "image/jp2",
-    "application/x-pdf": "application/pdf",
-    "audio/mp3": "audio/mpeg",
-    "audio/x-mp3": "audio/mpeg",
-    "audio/mpeg3": "audio/mpeg",
-    "audio/x-wav": "audio/wav",
-    "audio/wave": "audio/wav",
-    "audio/vnd.wave": "audio/wav",
-    "audio/x-flac": "audio/flac",
-    "audio/x-m4a": "audio/mp4",
-    "audio/m4a": "audio/mp4",
-    "audio/x-hx-aac-adts": "audio/aac",
-    "audio/x-aac": "audio/aac",
-    "audio/aacp": "audio/aac",
-    "audio/opus": "audio/ogg",
-    "application/ogg": "audio/ogg",
-    "audio/vorbis": "audio/ogg",
-    "audio/3gpp": "audio/amr",
-    "audio/x-aiff": "audio/aiff",
-    "audio/x-midi": "audio/midi",
-    "video/x-m4v": "video/mp4",
-    "video/avi": "video/x-msvideo",
-    "video/matroska": "video/x-matroska",
-    "application/rtf": "text/rtf",
-    "application/x-zip-compressed": "application/zip",
-    "application/x-gzip": "application/gzip",
-    "application/x-bzip": "application/x-bzip2",
-    "application/x-rar-compressed": "application/x-rar",
-    "application/vnd.rar": "application/x-rar",
-    "application/xml": "text/xml",
-    "application/hl7-v3+xml": "application/hl7-cda+xml",
-    "application/cda+xml": "application/hl7-cda+xml",
-    "application/hl7-sda+xml": "application/hl7-cda+xml",
-    "application/yaml": "application/x-yaml",
-    "text/yaml": "application/x-yaml",
-    "text/json": "application/json",
-    "application/fhir+json": "application/json",
-    "application/fhir+xml": "text/xml",
-    "application/x-ndjson": "application/json",
-    "application/csv": "text/csv",
-    "text/tsv": "text/csv",
-    "text/x-vcard": "text/vcard",
-    "text/x-markdown": "text/markdown",
-}
 _FAMILIES: Final = (
     {"audio/mp4", "video/mp4", "video/quicktime", "video/3gpp", "audio/amr"},
     {"audio/webm", "video/webm", "video/x-matroska"},

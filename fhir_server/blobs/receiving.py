@@ -5,8 +5,7 @@ Nothing is served before all of it is done. What is cut short leaves a staging t
 
 import asyncio
 import base64
-import hashlib
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -17,16 +16,14 @@ from fhir_server.blobs.blob import Blob, Digests, Received, Scan, Staging, key_o
 from fhir_server.blobs.clamd import Session, Verdict
 from fhir_server.blobs.inspecting.inspector import KEPT_HEAD, Inspector, Sample
 from fhir_server.blobs.kinds import extension_of, is_as_declared, judged
+from fhir_server.blobs.passing import Passing, Sending, limited, merged, pieces, spooled_part
 from fhir_server.blobs.protocol import PART_BYTES, BlobStore
 from fhir_server.blobs.records import Records
 from fhir_server.config import Settings
-from fhir_server.fhir.outcome import FhirError, Issue, bad_request, too_large, unavailable, unprocessable
+from fhir_server.fhir.outcome import FhirError, Issue, bad_request, unavailable, unprocessable
 
-IN_FLIGHT: Final = 2
-"""Parts of one upload that are on their way to the store at the same time."""
 PARTS: Final = 10
 """The same of all uploads of a process: with what is being filled, memory for uploads is bounded."""
-HELD_THREAD: Final = 256 * 1024
 WAIT_SECONDS: Final = 30.0
 WAIT_STEP: Final = 0.05
 
@@ -49,31 +46,6 @@ class Claim:
     mime: str = ""
     size: int | None = None
     sha256: str = ""
-
-
-class Hasher:
-    """Adds up digests; large pieces are hashed in a thread."""
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-        self._sha1 = hashlib.sha1(usedforsecurity=False)
-        self._size = 0
-
-    async def add(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self._size += len(data)
-        if len(data) < HELD_THREAD:
-            self._add(data)
-        else:
-            await asyncio.to_thread(self._add, data)
-
-    def _add(self, data: bytes) -> None:
-        self._sha256.update(data)
-        self._sha1.update(data)
-
-    def digests(self) -> Digests:
-        """Return the digests of all so far."""
-        return Digests(self._sha256.hexdigest(), self._sha1.hexdigest(), self._size)
 
 
 @dataclass(slots=True)
@@ -108,7 +80,7 @@ class Receiver:
         passing = await self._passing()
         content = None
         try:
-            content = await self._collect(tenant, _limited(chunks, limit), passing)
+            content = await self._collect(tenant, limited(chunks, limit), passing)
             _check(content.digests, claim)
             return await self._judge(tenant, content, passing, claim.mime)
         except BaseException:
@@ -127,7 +99,7 @@ class Receiver:
         await self._records.prepare()
         passing = await self._passing()
         try:
-            async for chunk in _merged(self._store.staged(staging, size), PART_BYTES):
+            async for chunk in merged(self._store.staged(staging, size), PART_BYTES):
                 await passing.add(chunk)
             digests = passing.digests()
             _check(digests, claim)
@@ -135,15 +107,15 @@ class Receiver:
         finally:
             await passing.close()
 
-    async def _passing(self) -> "_Passing":
+    async def _passing(self) -> Passing:
         session = Session(self._settings.clamd, self._settings.clamd_seconds) if self._settings.clamd else None
-        return _Passing(await session.open() if session else None, max(self._spool, KEPT_HEAD))
+        return Passing(await session.open() if session else None, max(self._spool, KEPT_HEAD))
 
-    async def _collect(self, tenant: str, chunks: AsyncIterator[bytes], passing: "_Passing") -> _Content:
-        staging, number, sending = None, 0, _Sending(self._room)
+    async def _collect(self, tenant: str, chunks: AsyncIterator[bytes], passing: Passing) -> _Content:
+        staging, number, sending = None, 0, Sending(self._room)
         held = b""
         try:
-            async for part in _merged(chunks, PART_BYTES):
+            async for part in merged(chunks, PART_BYTES):
                 if staging is None and number and passing.sample.size + len(part) > self._spool:
                     staging = await self._store.begin(tenant)
                     for earlier in range(1, number):
@@ -166,7 +138,7 @@ class Receiver:
             raise
         return _Content(digests, staging=staging)
 
-    async def _judge(self, tenant: str, content: _Content, passing: "_Passing", declared: str) -> Received:
+    async def _judge(self, tenant: str, content: _Content, passing: Passing, declared: str) -> Received:
         digests = content.digests
         verdict = await passing.verdict()
         await self._refuse_infected(tenant, content, verdict)
@@ -275,7 +247,7 @@ class Receiver:
 
     async def _moved(self, content: _Content, key: str, blob: Blob) -> str:
         if content.spooled is not None:
-            part_of = partial(_spooled_part, content.spooled)
+            part_of = partial(spooled_part, content.spooled)
             return await self._store.put_parts(blob.tenant, key, part_of, size=blob.size, mime=blob.mime)
         if content.staging is None:
             return await self._store.put(blob.tenant, key, content.data, sha256=blob.sha256, mime=blob.mime)
@@ -285,110 +257,6 @@ class Receiver:
         """Remove bytes whose record is owned, and the record."""
         await self._store.delete(document["t"], document["key"])
         await self._records.forget(document["t"], document["h"], document["owner"])
-
-
-class _Passing:
-    """What happens to bytes while they pass: they are hashed, scanned, and a sample is taken."""
-
-    def __init__(self, session: Session | None, head: int) -> None:
-        self._session = session
-        self._hasher = Hasher()
-        self.sample = Sample(head)
-
-    async def add(self, data: bytes) -> None:
-        """Take the next bytes."""
-        await self._hasher.add(data)
-        if len(data) < HELD_THREAD:
-            self.sample.add(data)
-        else:
-            await asyncio.to_thread(self.sample.add, data)
-        if self._session is not None:
-            await self._session.feed(data)
-
-    async def part(self, number: int) -> bytes:
-        """Return a part that has passed, of those that are in the file."""
-        return await _spooled_part(self.sample, number)
-
-    def digests(self) -> Digests:
-        """Return the digests of all so far."""
-        return self._hasher.digests()
-
-    async def verdict(self) -> Verdict | None:
-        """Return what the scan says; None where nothing is scanned."""
-        return await self._session.verdict() if self._session is not None else None
-
-    async def close(self) -> None:
-        """Give free what is held."""
-        self.sample.close()
-        if self._session is not None:
-            self._session.close()
-
-
-class _Sending:
-    """Parts on their way to the store."""
-
-    def __init__(self, room: asyncio.Semaphore) -> None:
-        self._room = room
-        self._tasks: set[asyncio.Task[None]] = set()
-
-    async def add(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Send a part as soon as there is room; raise what an earlier one has failed with."""
-        while len(self._tasks) >= IN_FLIGHT:
-            await self._wait(asyncio.FIRST_COMPLETED)
-        self._tasks.add(asyncio.create_task(self._send(work)))
-
-    async def _send(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        async with self._room:
-            await work()
-
-    async def end(self) -> None:
-        """Wait for all."""
-        while self._tasks:
-            await self._wait(asyncio.ALL_COMPLETED)
-
-    async def _wait(self, when: str) -> None:
-        done, self._tasks = await asyncio.wait(self._tasks, return_when=when)
-        for task in done:
-            task.result()
-
-    async def cancel(self) -> None:
-        """Give up all."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
-
-async def _spooled_part(sample: Sample, number: int) -> bytes:
-    return await asyncio.to_thread(sample.part, (number - 1) * PART_BYTES, PART_BYTES)
-
-
-async def pieces(data: bytes) -> AsyncIterator[bytes]:
-    """Yield bytes as a stream of one piece."""
-    yield data
-
-
-async def _merged(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
-    """Yield pieces of exactly `size` bytes, and the rest."""
-    held = bytearray()
-    async for chunk in chunks:
-        if not held and len(chunk) == size:
-            yield chunk
-            continue
-        held += chunk
-        while len(held) >= size:
-            yield bytes(held[:size])
-            del held[:size]
-    if held:
-        yield bytes(held)
-
-
-async def _limited(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
-    size = 0
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > limit:
-            raise too_large(f"The upload is larger than {limit} bytes, the largest that this server takes.")
-        yield chunk
 
 
 def _check(digests: Digests, claim: Claim) -> None:

@@ -19,17 +19,16 @@ from typing import Any, Final, TypeVar
 
 from fhir_server.blobs.blob import DamagedError, Staging
 from fhir_server.blobs.protocol import PART_BYTES, PartOf
+from fhir_server.blobs.s3_client import THREADS, away, client_of, read
 from fhir_server.config import Settings
-from fhir_server.fhir.outcome import FhirError, unavailable
+from fhir_server.fhir.outcome import FhirError
 
 T = TypeVar("T")
-READ_BYTES: Final = 2**20
 READ_RANGE: Final = 64 * 2**20
 """One GET of a long read: a connection that hangs costs no more than this again."""
 COPY_BYTES: Final = 512 * 2**20
 ONE_COPY: Final = 5 * 2**30
 """The largest object that S3 copies by one request."""
-THREADS: Final = 16
 PARALLEL: Final = 3
 """Parts of one upload that are sent at the same time."""
 ROOM: Final = 6
@@ -180,7 +179,7 @@ class S3:
                 yield piece
 
     async def _pieces(self, body: Any, size: int) -> AsyncIterator[bytes]:
-        following = asyncio.ensure_future(self._run(partial(_read, body)))
+        following = asyncio.ensure_future(self._run(partial(read, body)))
         got = 0
         try:
             while got < size:
@@ -189,7 +188,7 @@ class S3:
                     raise DamagedError(f"The object ends after {got} of {size} bytes.")
                 got += len(piece)
                 if got < size:
-                    following = asyncio.ensure_future(self._run(partial(_read, body)))
+                    following = asyncio.ensure_future(self._run(partial(read, body)))
                 yield piece
         finally:
             following.cancel()
@@ -283,53 +282,18 @@ class S3:
                 if missing_is_fine:
                     return None
                 raise DamagedError(f"The object store has no {params.get('Key', '')!r} ({code}).") from None
-            raise _away(code) from error
+            raise away(code) from error
         except BotoCoreError as error:
-            raise _away(type(error).__name__) from error
+            raise away(type(error).__name__) from error
 
     def _client(self, endpoint: str) -> Any:
         with self._making:
             if endpoint not in self._clients:
-                self._clients[endpoint] = _client_of(self._settings, endpoint)
+                self._clients[endpoint] = client_of(self._settings, endpoint)
             return self._clients[endpoint]
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)
-
-
-def _read(body: Any) -> bytes:
-    from botocore.exceptions import BotoCoreError  # noqa: PLC0415 -- it takes long to import
-    from urllib3.exceptions import HTTPError  # noqa: PLC0415 -- it comes with botocore
-
-    try:
-        data: bytes = body.read(READ_BYTES)
-    except (BotoCoreError, HTTPError, OSError) as error:
-        raise _away(type(error).__name__) from error
-    return data
-
-
-def _client_of(settings: Settings, endpoint: str) -> Any:
-    import boto3  # noqa: PLC0415 -- it takes long to import
-    from botocore.config import Config  # noqa: PLC0415
-
-    config = Config(
-        signature_version="s3v4",
-        connect_timeout=5,
-        read_timeout=settings.s3_timeout_seconds,
-        retries={"mode": "standard", "total_max_attempts": 3},
-        max_pool_connections=THREADS,
-        s3={"addressing_style": "path" if endpoint else "auto"},
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=endpoint or None,
-        region_name=settings.s3_region,
-        aws_access_key_id=settings.s3_access_key or None,
-        aws_secret_access_key=settings.s3_secret_key or None,
-        config=config,
-    )
 
 
 def _staging_key(tenant: str, id_: str) -> str:
@@ -340,7 +304,3 @@ def _staging(key: str, token: str = "") -> Staging:
     place, tenant, id_ = key.split("/", 2)
     # An upload to the key where it was to stay has that key for its id.
     return Staging(tenant, id_ if place == "staging" else key, token)
-
-
-def _away(reason: str) -> FhirError:
-    return unavailable(f"The store of binary data does not answer ({reason}). Send the request again later.")

@@ -16,8 +16,9 @@ from fhir_server.blobs import signing
 from fhir_server.blobs.blob import Blob, DamagedError, Received
 from fhir_server.blobs.clamd import Session
 from fhir_server.blobs.gridfs import Ciphers, GridFS
+from fhir_server.blobs.passing import pieces
 from fhir_server.blobs.protocol import BlobStore
-from fhir_server.blobs.receiving import Claim, Receiver, pieces
+from fhir_server.blobs.receiving import Claim, Receiver
 from fhir_server.blobs.records import PLAIN, Records
 from fhir_server.blobs.s3 import S3
 from fhir_server.blobs.uploads import Uploads

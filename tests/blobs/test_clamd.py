@@ -8,7 +8,8 @@ import pytest
 
 from fhir_server.blobs import Blobs, RejectedError
 from fhir_server.blobs.clamd import Session, Verdict, ping
-from fhir_server.blobs.receiving import Claim, pieces
+from fhir_server.blobs.passing import pieces
+from fhir_server.blobs.receiving import Claim
 from fhir_server.config import Settings
 from fhir_server.contexts import Contexts
 from fhir_server.fhir.outcome import FhirError

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from fhir_server.blobs import Blobs, Claim, RejectedError
+from fhir_server.blobs.passing import pieces
 from fhir_server.blobs.protocol import PART_BYTES
-from fhir_server.blobs.receiving import pieces
 from fhir_server.fhir.outcome import FhirError
 from tests.media_files import image, located_jpeg
 
