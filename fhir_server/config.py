@@ -98,7 +98,7 @@ class Settings(BaseSettings):
         "off",
         description="Dynamic client registration: to nobody, to those who send `auth_registration_token` as a bearer token, or to everyone.",
     )
-    auth_registration_token: str = Field("", description="The initial access token for dynamic client registration.")
+    auth_registration_token: str = Field("", repr=False, description="The initial access token for dynamic client registration.")
     auth_private_jwks: bool = Field(
         False,
         description="Fetch the keys of clients also from private and loopback addresses and by plain http. For development and closed networks only.",
@@ -141,7 +141,7 @@ class Settings(BaseSettings):
     auth_introspection_client: str = Field(
         "", description="Client id by which this server authenticates at the introspection endpoint."
     )
-    auth_introspection_secret: str = Field("", description="Secret of that client.")
+    auth_introspection_secret: str = Field("", repr=False, description="Secret of that client.")
     auth_mtls_header: str = Field(
         "",
         description="Header in which a trusted proxy (`trusted_proxies`) names the subject of a verified client certificate; `clients` of the policy says what it may do. The proxy has to remove it from what clients send.",
@@ -153,7 +153,7 @@ class Settings(BaseSettings):
 
     # Where data is
     mongodb_uri: str = Field(
-        "", description="MongoDB replica set or sharded cluster. Empty: an embedded mongod is started on `data_dir`."
+        "", repr=False, description="MongoDB replica set or sharded cluster. Empty: an embedded mongod is started on `data_dir`."
     )
     mongodb_database: str = Field("fhir", description="Name of the database.")
     data_dir: Path = Field(Path("data"), description="Directory of the embedded MongoDB.")
@@ -314,7 +314,7 @@ class Settings(BaseSettings):
     s3_region: str = Field("us-east-1", description="Region of the bucket.")
     s3_bucket: str = Field("", description="Name of the bucket, which has to exist and to be private.")
     s3_access_key: str = Field("", description="Access key. Empty: what the environment or the machine provides for AWS.")
-    s3_secret_key: str = Field("", description="Secret of the access key.")
+    s3_secret_key: str = Field("", repr=False, description="Secret of the access key.")
     s3_encryption: Literal["", "AES256", "aws:kms"] = Field(
         "AES256",
         description="Encryption that is asked of the store for each object (SSE-S3 or SSE-KMS). Empty: that of the bucket.",
@@ -376,7 +376,9 @@ class Settings(BaseSettings):
     extensions: str = Field("prm_ext.patients", description="Comma-separated modules of extensions that are loaded.")
     events: bool = Field(True, description="Tell what happens as events, by a process beside those that answer requests.")
     redis_url: str = Field(
-        "", description="Redis or Valkey that events are published to. Empty: an embedded Valkey is started on `data_dir`."
+        "",
+        repr=False,
+        description="Redis or Valkey that events are published to. Empty: an embedded Valkey is started on `data_dir`.",
     )
     events_stream: str = Field("fhir:events", min_length=1, description="Name of the Redis stream of events.")
     events_kept: int = Field(100_000, ge=1, description="About how many events the Redis stream keeps.")
@@ -385,7 +387,14 @@ class Settings(BaseSettings):
     )
     webhook_urls: str = Field("", description="Comma-separated URLs that each event is posted to, as a CloudEvent.")
     webhook_secret: str = Field(
-        "", description="Secret by which webhooks are signed (HMAC-SHA256): `whsec_` and base64, or any text. They need one."
+        "",
+        repr=False,
+        description="Secret by which webhooks are signed (HMAC-SHA256): `whsec_` and base64, or any text. They need one.",
+    )
+
+    webhook_private: bool = Field(
+        False,
+        description="Post events also to addresses that are not public, such as those of the own network and of this machine.",
     )
 
     # Logs

@@ -20,6 +20,7 @@ from fhir_server.config import Settings
 from fhir_server.events.consumer import Read
 from fhir_server.events.event import Event
 from fhir_server.fhir.codec import encode
+from fhir_server.security.outgoing import PinnedTransport
 
 TIMEOUT_SECONDS: Final = 10.0
 MEDIA_TYPE: Final = "application/cloudevents+json; charset=utf-8"
@@ -68,7 +69,10 @@ class Webhook:
 def webhooks(settings: Settings, read: Read | None) -> list[Webhook]:
     """Return a sink for each URL that the settings name."""
     urls = [url.strip() for url in settings.webhook_urls.split(",") if url.strip()]
-    return [Webhook(url, settings.webhook_secret, read=read) for url in urls]
+    return [
+        Webhook(url, settings.webhook_secret, read=read, transport=PinnedTransport(private=settings.webhook_private))
+        for url in urls
+    ]
 
 
 def signing_key(secret: str) -> bytes:
