@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from fhir_server.commands import REFUSED, Data, ended
 from fhir_server.commands.auth_clients import clients
@@ -26,6 +26,9 @@ auth.add_typer(users)
 auth.add_typer(clients)
 auth.add_typer(keys)
 
+KEY_ID = 43
+"""Letters of a SHA-256 thumbprint: https://www.rfc-editor.org/rfc/rfc7638."""
+
 
 @keys.command("list")
 def list_(*, data: Data = None) -> None:
@@ -34,7 +37,9 @@ def list_(*, data: Data = None) -> None:
     async def work(service: "Service") -> "tuple[SigningKey, ...]":
         return await service.keys.all()
 
-    table = Table("Number", "Key id", "Signs from", "Published until", box=None, pad_edge=False)
+    # A key id that is cut could be no other command's argument.
+    columns = ("Number", Column("Key id", overflow="fold", no_wrap=True, min_width=KEY_ID), "Signs from", "Published until")
+    table = Table(*columns, box=None, pad_edge=False)
     for key in with_service(data, work):
         table.add_row(str(key.number), key.kid, f"{key.signs_from:%F %T}Z", f"{key.retires:%F %T}Z" if key.retires else "")
     console.print(table)

@@ -81,7 +81,7 @@ STRICT = {"validate_invariants": True, "reference_check": True, "delete_check": 
 @pytest.fixture(scope="session")
 def fuzz_settings(mongodb_uri: str) -> Settings:
     """Settings of the application that is fuzzed."""
-    return default_settings(f"fuzz-{uuid.uuid4().hex[:16]}", mongodb_uri).model_copy(update={"log_requests": False})
+    return default_settings(f"fuzz-{uuid.uuid4().hex[:16]}", mongodb_uri).model_copy(update={"log_requests": False, "mrn": False})
 
 
 @pytest.fixture(scope="session")
