@@ -15,9 +15,9 @@ from fhir_server.blobs import Blob
 from fhir_server.blobs.elements import SHA256, copied, digest_of, reference
 from fhir_server.blobs.receiving import fhir_hash
 from fhir_server.exchange import Behaviour, Call, Context, Draft, Resource
-from fhir_server.fhir.outcome import FhirError, Issue
+from fhir_server.fhir.outcome import FhirError
 from fhir_server.resources.binary import local_binary
-from fhir_server.store.versions import Version, instant
+from fhir_server.store.versions import instant
 
 Node = dict[str, Any]
 _R5: Final = "http://hl7.org/fhir/5.0/StructureDefinition/extension-Attachment."
@@ -46,41 +46,6 @@ class DocumentReferenceBehaviour(Behaviour):
                     resource = copied(draft.resource)
                 resource["content"][place]["attachment"] = described
         return draft if resource is None else replace(draft, resource=resource)
-
-    async def after_write(self, ctx: Context, version: Version, previous: Version | None) -> tuple[Issue, ...]:
-        """Make those documents superseded that this one replaces: https://hl7.org/fhir/R4/documentreference.html#bnr."""
-        before = _replaced(ctx, previous.resource if previous is not None else None)
-        issues: tuple[Issue, ...] = ()
-        for id_ in _replaced(ctx, version.resource):
-            if id_ not in before and id_ != version.id:
-                issues += await _supersede(ctx, id_)
-        return issues
-
-
-def _replaced(ctx: Context, resource: Resource | None) -> list[str]:
-    """Return the ids of the documents that a document replaces, as far as it is one that counts."""
-    if not resource or resource.get("status") != "current":
-        return []
-    targets = [
-        one.get("target", {}).get("reference", "") for one in resource.get("relatesTo", ()) if one.get("code") == "replaces"
-    ]
-    local = [target.removeprefix(ctx.base_url + "/").split("/") for target in targets]
-    return [parts[1] for parts in local if parts[0] == "DocumentReference" and len(parts) > 1]
-
-
-async def _supersede(ctx: Context, id_: str) -> tuple[Issue, ...]:
-    try:
-        found = await ctx.dispatch(ctx, Call("read", "DocumentReference", id_))
-        resource = found.resource or {}
-        if resource.get("status") == "current":
-            call = Call(
-                "update", "DocumentReference", id_, resource=resource | {"status": "superseded"}, if_match=f'W/"{found.version}"'
-            )
-            await ctx.dispatch(ctx, call)
-    except FhirError as error:
-        text = f"DocumentReference/{id_} is not marked as superseded: {error.issues[0].diagnostics}"
-        return (Issue("incomplete", text, severity="warning"),)
-    return ()
 
 
 async def _described(ctx: Context, attachment: Node) -> Node | None:
@@ -149,8 +114,10 @@ class Document:
     """A DocumentReference with all that the upload itself does not say."""
 
 
-async def store_document(ctx: Context, document: Document) -> Resource:
+async def store_document(ctx: Context, document: Document, replaces: Resource | None = None) -> Resource:
     """Store a DocumentReference, current, and the Binary that it leads to, in one transaction; return the DocumentReference.
+
+    The document that it replaces, if any, is superseded by it.
 
     Raises:
         FhirError: whatever their creation is refused for; nothing is stored then.
@@ -165,7 +132,7 @@ async def store_document(ctx: Context, document: Document) -> Resource:
         "securityContext": {"reference": document_url},
         "_data": reference(blob.sha256, await ctx.blobs.grant(ctx.tenant, blob.sha256)),
     }
-    entries = [
+    entries: list[dict[str, Any]] = [
         {"fullUrl": binary_url, "resource": binary, "request": {"method": "POST", "url": "Binary"}},
         {
             "fullUrl": document_url,
@@ -173,6 +140,12 @@ async def store_document(ctx: Context, document: Document) -> Resource:
             "request": {"method": "POST", "url": "DocumentReference"},
         },
     ]
+    if replaces is not None:
+        url, tag = f"DocumentReference/{replaces['id']}", f'W/"{replaces["meta"]["versionId"]}"'
+        entries[1]["resource"]["relatesTo"] = [{"code": "replaces", "target": {"reference": url}}]
+        entries.append(
+            {"resource": replaces | {"status": "superseded"}, "request": {"method": "PUT", "url": url, "ifMatch": tag}}
+        )
     bundle = {"resourceType": "Bundle", "type": "transaction", "entry": entries}
     reply = await ctx.dispatch(ctx, Call("transaction", resource=bundle))
     stored = (reply.resource or {})["entry"][1]

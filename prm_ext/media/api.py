@@ -36,6 +36,7 @@ _FIELDS: dict[str, TypeAdapter[Any]] = {
     "category": TypeAdapter(Category),
     "source": TypeAdapter(Source),
     "title": TypeAdapter(str),
+    "replaces": TypeAdapter(Id),
 }
 _FORM = {
     "requestBody": {
@@ -51,6 +52,7 @@ _FORM = {
                         "category": {"type": "string", "description": "lab_result, imaging, insurance_card …"},
                         "source": {"type": "string", "default": "upload"},
                         "title": {"type": "string", "description": "In place of the name of the file."},
+                        "replaces": {"type": "string", "description": "Id of the media that this is a new version of."},
                     },
                 }
             }
@@ -74,6 +76,7 @@ async def upload(ctx: CurrentContext, request: Request, response: Response) -> U
             fields.get("source", "upload"),
             fields.get("category"),
             fields.get("patient_id"),
+            fields.get("replaces"),
         )
         document, deduplicated = await media.receive(part.data(), incoming)
         response.headers["Location"] = f"/api/v1/prm/media/{document['id']}"

@@ -54,6 +54,7 @@ def asset(document: Resource, org: str, keys: Mapping[str, str]) -> dict[str, An
         "category": category_of(document),
         "source": source_of(document),
         "patient_id": patient_of(document),
+        "replaces": _replaced(document),
         "attached_to": [one["reference"] for one in document.get("context", {}).get("related", ()) if "reference" in one],
         "flags": [one["valueCode"] for one in attachment.get("extension", ()) if one["url"] == FLAG],
         "created_at": attachment.get("creation") or document.get("date"),
@@ -62,6 +63,11 @@ def asset(document: Resource, org: str, keys: Mapping[str, str]) -> dict[str, An
     if DURATION in extensions:
         found["duration_ms"] = int(Decimal(extensions[DURATION]["valueDecimal"]) * 1000)
     return found | {name: extensions[url]["valuePositiveInt"] for name, url in _NUMBERS.items() if url in extensions}
+
+
+def _replaced(document: Mapping[str, Any]) -> str | None:
+    targets = [one["target"].get("reference", "") for one in document.get("relatesTo", ()) if one.get("code") == "replaces"]
+    return next((target.rpartition("/")[2] for target in targets if "DocumentReference/" in target), None)
 
 
 def patient_of(document: Mapping[str, Any]) -> str | None:

@@ -47,6 +47,7 @@ class Asset(BaseModel):
     category: str | None = None
     source: str | None = Field(default=None, description="upload, recording, attachment or import.")
     patient_id: str | None = None
+    replaces: str | None = Field(default=None, description="Id of the media that this is a new version of.")
     attached_to: list[str] = Field(default_factory=list, description="Messages and appointments, such as `Communication/1`.")
     created_at: str | None = None
     updated_at: str | None = None

@@ -30,6 +30,8 @@ class Incoming:
     source: str = "upload"
     category: str | None = None
     patient: str | None = None
+    replaces: str | None = None
+    """The id of the document that this is a new version of."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +65,14 @@ class Media:
         Raises:
             FhirError: 413, 422 where it is not taken (which leaves an AuditEvent), 503, or what the document is refused for.
         """
+        old = await self.get(incoming.replaces) if incoming.replaces else None
         try:
             received = await self.blobs.receive(self._ctx.tenant, chunks, Claim(incoming.mime))
         except RejectedError as error:
             await record_rejection(self._ctx, error, incoming.mime)
             raise
         template = mapping.template(source=incoming.source, category=incoming.category, patient=incoming.patient)
-        document = await store_document(self._ctx, Document(received.blob, incoming.name, template))
+        document = await store_document(self._ctx, Document(received.blob, incoming.name, template), old)
         return document, received.deduplicated
 
     async def get(self, id_: str) -> Resource:

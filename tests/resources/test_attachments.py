@@ -136,24 +136,6 @@ async def test_a_document_says_what_is_known_of_its_content(http: httpx.AsyncCli
     assert (second["size"], second["hash"]) == (5, encoded(hashlib.sha1(b"hello").digest()))
 
 
-async def test_a_document_that_is_replaced_is_superseded(http: httpx.AsyncClient) -> None:
-    def document(**more) -> dict:
-        content = [{"attachment": {"contentType": "text/plain", "data": "aGVsbG8="}}]
-        return {"resourceType": "DocumentReference", "status": "current", "content": content} | more
-
-    old = (await http.post("DocumentReference", json=document())).json()["id"]
-    relation = [{"code": "replaces", "target": {"reference": f"DocumentReference/{old}"}}]
-    new = (await http.post("DocumentReference", json=document(relatesTo=relation))).json()
-    assert (await http.get(f"DocumentReference/{old}")).json()["status"] == "superseded"
-    assert (await http.put(f"DocumentReference/{new['id']}", json=new)).status_code == 200
-    assert (await http.get(f"DocumentReference/{old}")).json()["meta"]["versionId"] == "2"
-    found = await http.get(f"DocumentReference?relatesto=DocumentReference/{old}&relation=replaces")
-    assert [entry["resource"]["id"] for entry in found.json()["entry"]] == [new["id"]]
-    missing = [{"code": "replaces", "target": {"reference": "DocumentReference/nothing"}}]
-    answer = await http.post("DocumentReference", json=document(relatesTo=missing), headers={"Prefer": "return=OperationOutcome"})
-    assert (answer.status_code, answer.json()["issue"][0]["code"]) == (201, "incomplete")
-
-
 def test_looking_for_data_finds_attachments_and_nothing_else() -> None:
     long = "A" * 100
     resource = {

@@ -267,3 +267,15 @@ async def test_media_from_elsewhere_are_shown_too(prm: httpx.AsyncClient) -> Non
         None,
     )
     assert (await prm.get(f"{MEDIA}/{id_}/download")).status_code == 404
+
+
+async def test_a_new_version_replaces_the_old_one(prm: httpx.AsyncClient) -> None:
+    old = (await uploaded(prm, pdf(1), "a.pdf", "application/pdf"))["id"]
+    new = await uploaded(prm, pdf(2), "a.pdf", "application/pdf", replaces=old)
+    assert new["replaces"] == old
+    assert (await prm.get(f"DocumentReference/{old}")).json()["status"] == "superseded"
+    assert [item["id"] for item in (await prm.get(MEDIA)).json()["items"]] == [new["id"]]
+    found = await prm.get(f"DocumentReference?relatesto=DocumentReference/{old}&relation=replaces")
+    assert [entry["resource"]["id"] for entry in found.json()["entry"]] == [new["id"]]
+    answer = await prm.post(f"{MEDIA}/upload", data={"replaces": "nothing"}, files={"file": ("a.pdf", pdf(3), "application/pdf")})
+    assert answer.status_code == 404
