@@ -213,6 +213,14 @@ class Database:
             reader = self._readers[type_] = Batcher(self._finder(type_), patience=self.patience)
         return await reader(key)
 
+    async def insert(self, name: str, documents: list[Document]) -> bool:
+        """Insert documents by the shortest way; False: it is not known whether all are there, so insert them as usual."""
+        client = self.mongodb.client
+        if not isinstance(client, Client):
+            return False
+        concern = self.mongodb.write_concern.document
+        return await client.lanes.insert(self.mongodb.name, name, documents, concern, CODEC_OPTIONS)
+
     def _finder(self, type_: str) -> Callable[[list[str]], Awaitable[list[Document | None]]]:
         async def find(keys: list[str]) -> list[Document | None]:
             condition = {"_id": keys[0] if len(keys) == 1 else {"$in": list(set(keys))}}

@@ -56,7 +56,7 @@ class Lanes:
             ExecutionTimeout: MongoDB ended it after the command's `maxTimeMS`, as it would again.
             ServerSelectionTimeoutError: MongoDB is away.
         """
-        answer = await self._ask(database, command, codec_options)
+        answer = await self._ask(database, {**command, "readConcern": _MAJORITY}, codec_options)
         return None if answer is None else first_batch(answer, codec_options)
 
     async def run(self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]) -> Document | None:
@@ -66,14 +66,34 @@ class Lanes:
             ExecutionTimeout: MongoDB ended it after the command's `maxTimeMS`, as it would again.
             ServerSelectionTimeoutError: MongoDB is away.
         """
-        answer = await self._ask(database, command, codec_options)
+        answer = await self._ask(database, {**command, "readConcern": _MAJORITY}, codec_options)
         return None if answer is None else bson.decode(answer, codec_options)
+
+    async def insert(
+        self,
+        database: str,
+        collection: str,
+        documents: list[Document],
+        write_concern: Document,
+        codec_options: CodecOptions[Document],
+    ) -> bool:
+        """Insert documents; False: whether they are there is not known, or not all are, so ask PyMongo.
+
+        Only for documents whose `_id` tells those that are there already.
+
+        Raises:
+            ServerSelectionTimeoutError: MongoDB is away.
+        """
+        command = {"insert": collection, "documents": documents, "ordered": False, "writeConcern": write_concern}
+        answer = await self._ask(database, command, codec_options)
+        reply = {} if answer is None else bson.decode(answer, codec_options)
+        return reply.get("n") == len(documents) and "writeConcernError" not in reply
 
     async def _ask(self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]) -> bytes | None:
         lane = self._free.pop() if self._free else await self._open()
         if lane is None:
             return None
-        body = bson.encode({**command, "readConcern": _MAJORITY, "$db": database}, codec_options=codec_options)
+        body = bson.encode({**command, "$db": database}, codec_options=codec_options)
         try:
             answer = await lane.ask(next(self._numbers), body, self._seconds)
         except BaseException as error:

@@ -38,6 +38,13 @@ class Recorder:
         """Answer a Call; return, or raise its refusal, when it is recorded."""
         if _inside.get() or call.interaction in UNRECORDED:
             return await handler(ctx, call)
+        self.trail.under_way += 1
+        try:
+            return await self._recorded(ctx, call, handler)
+        finally:
+            self.trail.under_way -= 1
+
+    async def _recorded(self, ctx: Context, call: Call, handler: Dispatch) -> Reply:
         began = self._clock()
         mark = _inside.set(True)
         try:

@@ -8,6 +8,7 @@ Whoever records waits until the batch is acknowledged. What comes meanwhile wait
 the trail slows requests down where it must, and loses none.
 """
 
+import asyncio
 import secrets
 import time
 from collections.abc import Sequence
@@ -18,9 +19,9 @@ from typing import Any, Final
 from pymongo import ASCENDING
 from pymongo.errors import BulkWriteError, DuplicateKeyError
 
+from fhir_server.fhir.outcome import unavailable
 from fhir_server.security.audit.chain import START, Authenticator, code
 from fhir_server.security.audit.record import Place, Record, packed
-from fhir_server.store.batcher import Batcher
 from fhir_server.store.database import Database, Document
 
 PARTITION: Final = "_audit_"
@@ -30,7 +31,10 @@ MOST_KEYS: Final = 2000
 """A batch is cut into documents of about so many."""
 DUPLICATE: Final = 11000
 
-Item = tuple[str, Sequence[Record]]
+LINGER_SECONDS: Final = 0.003
+"""So long a batch waits for Calls that are under way."""
+
+Item = tuple[str, Sequence[Record], "asyncio.Future[None]"]
 
 
 def partition(moment: datetime) -> str:
@@ -58,7 +62,11 @@ class Trail:
         self._chains: dict[str, _Chain] = {}
         self._prepared: set[str] = set()
         self._unsettled: list[tuple[str, Document]] = []
-        self._writer: Batcher[Item, None] = Batcher(self._write, parallel=1, limit=MOST_RECORDS, patience=database.patience)
+        self._waiting: list[Item] = []
+        self._writing: asyncio.Task[None] | None = None
+        self._gate: asyncio.Future[None] | None = None
+        self.under_way = 0
+        """How many Calls are under way that will be recorded."""
 
     async def record(self, tenant: str, records: Sequence[Record]) -> None:
         """Return when the records are durable.
@@ -66,13 +74,47 @@ class Trail:
         Raises:
             FhirError: 503, the database did not confirm it in time.
         """
-        if records:
-            await self._writer((tenant, records))
+        if not records:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((tenant, records, future))
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._drain())
+        elif self._gate is not None and len(self._waiting) >= self.under_way and not self._gate.done():
+            self._gate.set_result(None)
+        await future
 
-    async def _write(self, items: list[Item]) -> list[None]:
+    async def _drain(self) -> None:
+        """Write what waits, batch by batch."""
+        while self._waiting:
+            if len(self._waiting) < self.under_way:
+                await self._linger()
+            batch, self._waiting = self._waiting[:MOST_RECORDS], self._waiting[MOST_RECORDS:]
+            problem: BaseException | None = None
+            try:
+                async with asyncio.timeout(self.database.patience):
+                    await self._write(batch)
+            except TimeoutError:
+                problem = unavailable("The audit trail can not be written at the moment, so nothing is answered; try again.")
+            except BaseException as error:  # noqa: BLE001 -- whoever waits must hear of it, cancellation included
+                problem = error
+            for _, _, future in batch:
+                _settle(future, problem)
+        self._writing = None
+
+    async def _linger(self) -> None:
+        """Wait for those that are about to come, so that they share the round trip."""
+        loop = asyncio.get_running_loop()
+        gate = self._gate = loop.create_future()
+        timer = loop.call_later(LINGER_SECONDS, _settle, gate, None)
+        await gate
+        timer.cancel()
+        self._gate = None
+
+    async def _write(self, items: list[Item]) -> None:
         """Write a batch. What was not confirmed of the one before is written first, under the same keys."""
         by_tenant: dict[str, list[Record]] = {}
-        for tenant, records in items:
+        for tenant, records, _ in items:
             by_tenant.setdefault(tenant, []).extend(records)
         await self._settle()
         for tenant, together in by_tenant.items():
@@ -80,7 +122,6 @@ class Trail:
             for part in _parts(together):
                 self._unsettled.append(self._document(tenant, part, key, id_))
         await self._settle()
-        return [None] * len(items)
 
     async def _settle(self) -> None:
         while self._unsettled:
@@ -91,6 +132,8 @@ class Trail:
             self._unsettled = [one for one in self._unsettled if one[0] != name]
 
     async def _insert(self, name: str, documents: list[Document]) -> None:
+        if await self.database.insert(name, documents):
+            return
         collection = self.database.collection(name)
         try:
             if len(documents) == 1:
@@ -134,6 +177,17 @@ async def partitions(database: Database) -> list[str]:
 def keys_of(records: Sequence[Record]) -> list[str]:
     """Return what a batch of records is found by."""
     return list({key: None for record in records for key in record.keys})
+
+
+def _settle(future: "asyncio.Future[None]", problem: BaseException | None) -> None:
+    if future.done():
+        return
+    if isinstance(problem, asyncio.CancelledError):
+        future.cancel()
+    elif problem is not None:
+        future.set_exception(problem)
+    else:
+        future.set_result(None)
 
 
 def _parts(records: list[Record]) -> list[list[Record]]:
