@@ -54,7 +54,8 @@ class LocalRates:
 
     def wait(self, key: str) -> float:
         """Return how many seconds the key has to wait; 0 where it need not."""
-        return max(0.0, self._times.get(key, 0.0) + self._step - self._clock() - MINUTE)
+        at = self._times.get(key)
+        return 0.0 if at is None else max(0.0, at + self._step - self._clock() - MINUTE)
 
     async def take(self, key: str) -> float:
         """Return 0 and count one more, or how many seconds the key has to wait."""
