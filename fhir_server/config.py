@@ -337,6 +337,11 @@ class Settings(BaseSettings):
     inline_max_bytes: int = Field(
         33_554_432, ge=1024, description="Largest amount of binary data that is put into one FHIR resource on reading, in bytes."
     )
+    inline_default_bytes: int = Field(
+        1_048_576,
+        ge=0,
+        description="Up to so much binary data of one resource, in bytes, stands in it when it is read or written, without being asked for by `_inline=true`.",
+    )
     blob_url_seconds: int = Field(
         600, ge=1, description="How long a signed URL is good when the client asks for no time, in seconds."
     )

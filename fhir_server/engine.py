@@ -33,6 +33,7 @@ from fhir_server.interactions.bundle import batch
 from fhir_server.interactions.capabilities import capabilities
 from fhir_server.interactions.create import create
 from fhir_server.interactions.delete import delete
+from fhir_server.interactions.given_back import WHOLE, with_little_data
 from fhir_server.interactions.history import history_instance, history_system, history_type
 from fhir_server.interactions.patch import patch
 from fhir_server.interactions.read import read, vread
@@ -181,9 +182,10 @@ async def answered(ctx: Context, call: Call) -> Reply:
         handler = INTERACTIONS[call.interaction] if operation is None else operation.handler
         if ctx.recorder is not None and call.type == "AuditEvent" and is_recorded(call.id):
             handler = RECORDED.get(call.interaction, unchangeable)
-        if ctx.access is None:
-            return await handler(ctx, call)
-        return left(ctx, await handler(*entered(ctx, call, operation)))
+        reply = await (handler(ctx, call) if ctx.access is None else handler(*entered(ctx, call, operation)))
+        if ctx.access is not None:
+            reply = left(ctx, reply)
+        return await with_little_data(ctx, call, reply) if call.interaction in WHOLE else reply
     except VersionConflictError as error:
         if ctx.repo.session is not None:
             raise

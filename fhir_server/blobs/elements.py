@@ -8,7 +8,8 @@ in Attachment, so that what is stored is FHIR.
 
 import base64
 import binascii
-from collections.abc import Awaitable, Callable, Iterator
+import re
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, Final
 
 from fhir_server.exchange import Resource
@@ -21,6 +22,12 @@ SHA256: Final = "urn:fhir-server:sha256"
 """Of an extension of Attachment, and of identifiers of content: its SHA-256, hexadecimal."""
 GRANT: Final = "urn:fhir-server:blob-grant"
 """Beside it in what comes in: says that whoever sends it has sent the bytes."""
+ADDED: Final = "urn:fhir-server:blob-added"
+"""Beside it: the names of members that the server added when it moved the data out."""
+LAYOUT: Final = "urn:fhir-server:blob-layout"
+"""Beside it: how the base64 was broken into lines."""
+_OURS: Final = frozenset({BLOB, GRANT, ADDED, LAYOUT})
+_SPACE: Final = re.compile(r"\s+")
 Node = dict[str, Any]
 
 
@@ -48,11 +55,61 @@ def _value(node: Node, url: str) -> str:
     return ""
 
 
-def replaced(node: Node, sha256: str) -> None:
-    """Let a node refer to bytes, in place of data, of a grant, and of what it referred to before."""
-    node.pop("data", None)
-    others = [one for one in (node.get("_data") or {}).get("extension", ()) if one.get("url") not in (BLOB, GRANT)]
-    node["_data"] = {**(node.get("_data") or {}), "extension": [*others, *reference(sha256)["extension"]]}
+def replaced(node: Node, sha256: str, *, added: Iterable[str] = (), layout: str = "") -> None:
+    """Let a node refer to bytes, in place of data, of a grant, and of what it referred to before.
+
+    `added` are the members that this server gave it, `layout` is how its base64 was written (`layout_of`).
+    """
+    beside = node.get("_data") or {}
+    extensions = [*(one for one in beside.get("extension", ()) if one.get("url") not in _OURS), *reference(sha256)["extension"]]
+    extensions += [{"url": ADDED, "valueString": " ".join(added)}] if added else []
+    extensions += [{"url": LAYOUT, "valueString": layout}] if layout else []
+    members = [(name, value) for name, value in node.items() if not (name == "_data" and "data" in node)]
+    place = next((number for number, (name, _) in enumerate(members) if name in ("data", "_data")), len(members))
+    members[place : place + 1] = [("_data", {**beside, "extension": extensions})]
+    node.clear()
+    node.update(members)
+
+
+def _given_back(node: Node, text: str) -> None:
+    """Put the data into a node as it was before `replaced`."""
+    beside = node["_data"]
+    notes = {one["url"]: str(one.get("valueString", "")) for one in beside["extension"] if one.get("url") in _OURS}
+    rest = [one for one in beside["extension"] if one.get("url") not in _OURS]
+    left = {name: value for name, value in beside.items() if name != "extension"} | ({"extension": rest} if rest else {})
+    added = notes.get(ADDED, "").split()
+    members: list[tuple[str, Any]] = []
+    for name, value in node.items():
+        if name == "_data":
+            members += [("data", laid_out(text, notes.get(LAYOUT, ""))), *([("_data", left)] if left else [])]
+        elif name not in added:
+            members.append((name, value))
+    node.clear()
+    node.update(members)
+
+
+def layout_of(text: str) -> str | None:
+    """Return how base64 is broken into lines, such as `76 0d0a`; "" where it is not, None where it is in no such way."""
+    bare = "".join(text.split())
+    if text == bare:
+        return ""
+    first = _SPACE.search(text)
+    if first is None:
+        raise AssertionError
+    found = f"{first.start()} {first[0].encode().hex()}"
+    for layout in (found, found + " end"):
+        if laid_out(bare, layout) == text:
+            return layout
+    return None
+
+
+def laid_out(bare: str, layout: str) -> str:
+    """Return base64 broken into lines."""
+    if not layout:
+        return bare
+    width, separator, *end = layout.split()
+    mark, step = bytes.fromhex(separator).decode(), max(1, int(width))
+    return mark.join(bare[start : start + step] for start in range(0, len(bare), step)) + (mark if end else "")
 
 
 def may_concern(resource: Resource, limit: int) -> bool:
@@ -115,17 +172,8 @@ async def inlined(resource: Resource, whole: Callable[[str], Awaitable[bytes]]) 
         return resource
     found: Resource = copied(resource)
     for node, _ in holders(found):
-        sha256 = digest_of(node)
-        if not sha256:
-            continue
-        rest = [one for one in node["_data"]["extension"] if one.get("url") != BLOB]
-        beside = {name: value for name, value in node["_data"].items() if name != "extension"} | (
-            {"extension": rest} if rest else {}
-        )
-        node.pop("_data")
-        node["data"] = base64.b64encode(await whole(sha256)).decode()
-        if beside:
-            node["_data"] = beside
+        if sha256 := digest_of(node):
+            _given_back(node, base64.b64encode(await whole(sha256)).decode())
     return found
 
 

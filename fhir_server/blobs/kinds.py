@@ -24,6 +24,8 @@ _FAMILIES: Final = (
     {"application/msword", "application/vnd.ms-excel", "application/vnd.ms-powerpoint"},
 )
 """Types that share a container, or can not be told apart by content: which of them it is, whoever sends it says."""
+_SUFFIXES: Final = {"+xml": "text/xml", "+json": "application/json"}
+"""How types end that are written in another one: https://www.rfc-editor.org/rfc/rfc6838#section-4.2.8."""
 VAGUE: Final = frozenset(
     {"", "application/octet-stream", "binary/octet-stream", "application/binary", "application/x-ole-storage",
      "application/cdfv2", "application/unknown", "inode/x-empty"}
@@ -136,6 +138,13 @@ def judged(seen: Seen, declared: str, *, kinds: str, limits: str, size: int, act
     return kept
 
 
+def unwanted_kind(seen: Seen, declared: str, kinds: str) -> str:
+    """Return the kind of content that is what was declared, but of a kind that is not taken; "" of any other."""
+    found, stated = actual(seen), canonical(declared)
+    kind = KIND_OF.get(found, "")
+    return kind if kind not in _names(kinds) and (stated in VAGUE or _same(stated, found)) else ""
+
+
 def is_as_declared(kept: str, declared: str, kinds: str) -> bool:
     """Tell whether content that was judged before need not be judged again: it is what was declared, and is still taken."""
     stated = canonical(declared)
@@ -183,6 +192,10 @@ _REASONS: Final = {
 
 
 def _same(stated: str, found: str) -> bool:
+    if any(stated.endswith(suffix) and found == of for suffix, of in _SUFFIXES.items()):
+        return True
+    if stated.startswith("text/") and stated not in KIND_OF and stated not in _ACTIVE:
+        return KIND_OF.get(found) in ("text", "data")
     return stated == found or any(stated in family and found in family for family in _FAMILIES)
 
 

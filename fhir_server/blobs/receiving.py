@@ -15,7 +15,7 @@ from typing import Any, Final
 from fhir_server.blobs.blob import Blob, Digests, Received, Scan, Staging, key_of
 from fhir_server.blobs.clamd import Session, Verdict
 from fhir_server.blobs.inspecting.inspector import KEPT_HEAD, Inspector, Sample
-from fhir_server.blobs.kinds import extension_of, is_as_declared, judged
+from fhir_server.blobs.kinds import extension_of, is_as_declared, judged, unwanted_kind
 from fhir_server.blobs.passing import Passing, Sending, limited, merged, pieces, spooled_part
 from fhir_server.blobs.protocol import PART_BYTES, BlobStore
 from fhir_server.blobs.records import Records
@@ -31,12 +31,14 @@ WAIT_STEP: Final = 0.05
 class RejectedError(FhirError):
     """Content that is not taken: it is not what it claims to be, not allowed, or infected."""
 
-    def __init__(self, error: FhirError, reason: str, digests: Digests, detail: str = "") -> None:
+    def __init__(self, error: FhirError, reason: str, digests: Digests, detail: str = "", *, kind: str = "") -> None:
         super().__init__(error.status, error.issues, error.headers)
         self.reason = reason
         """`type`, `size` or `virus`."""
         self.digests = digests
         self.detail = detail
+        self.kind = kind
+        """What kind of content it is, where its kind is all that is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +160,8 @@ class Receiver:
                 active=settings.media_active,
             )
         except FhirError as error:
-            raise RejectedError(error, "size" if error.status == 413 else "type", digests) from None  # noqa: PLR2004
+            kind = unwanted_kind(findings.seen, declared, settings.media_kinds)
+            raise RejectedError(error, "size" if error.status == 413 else "type", digests, kind=kind) from None  # noqa: PLR2004
         if findings.made is not None:
             return await self._receive_instead(tenant, content, findings.made, mime)
         key = key_of(tenant, digests.sha256, extension_of(mime))

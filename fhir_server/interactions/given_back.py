@@ -2,11 +2,13 @@
 
 import base64
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Final
 
 from fhir_server.blobs import Blob, Blobs, DamagedError
-from fhir_server.blobs.elements import digest_of, inlined
+from fhir_server.blobs.elements import BLOB, digest_of, digests, inlined
 from fhir_server.exchange import Body, Call, Context, Reply, Resource
+from fhir_server.fhir.codec import decode
 from fhir_server.fhir.outcome import FhirError, Issue, bad_request
 from fhir_server.security.views import shown
 from fhir_server.store.versions import Version
@@ -15,9 +17,54 @@ INLINE: Final = "_inline"
 """The parameter of a read that asks for data within the resource."""
 
 
+WHOLE: Final = frozenset({"read", "vread", "create", "update", "patch", "history-instance"})
+"""The interactions whose answers are about one resource, and hold its data where that is not much."""
+_MARK: Final = f'"{BLOB}"'.encode()
+
+
 def asks_for_data(call: Call) -> bool:
     """Tell whether the reply to a read needs bytes that are kept beside the resource."""
     return call.type == "Binary" or any(name == INLINE for name, _ in call.params)
+
+
+async def with_little_data(ctx: Context, call: Call, reply: Reply) -> Reply:
+    """Return the reply to an interaction with one resource, with the data in it, where nothing was said of that.
+
+    https://hl7.org/fhir/R4/datatypes.html#Attachment. What is more than `inline_default_bytes` stays beside it.
+    """
+    settled = call.interaction in ("read", "vread") and asks_for_data(call)
+    if ctx.blobs is None or call.raw or settled:
+        return reply
+    if reply.encoded is not None:
+        if _MARK not in reply.encoded:
+            return reply
+        reply = replace(reply, resource=decode(reply.encoded), encoded=None)
+    if reply.resource is None:
+        return reply
+    if call.interaction != "history-instance":
+        return replace(reply, resource=await _little(ctx, ctx.blobs, reply.resource))
+    entries = [
+        entry | {"resource": await _little(ctx, ctx.blobs, entry["resource"])} if "resource" in entry else entry
+        for entry in reply.resource.get("entry", ())
+    ]
+    return replace(reply, resource=reply.resource | {"entry": entries}) if entries else reply
+
+
+async def _little(ctx: Context, blobs: Blobs, resource: Resource) -> Resource:
+    wanted = digests(resource)
+    if not wanted:
+        return resource
+    try:
+        found = {sha256: await blobs.served(ctx.tenant, sha256) for sha256 in sorted(wanted)}
+    except FhirError:
+        return resource  # It has gone, or is not scanned yet: the reference stays.
+    if sum(blob.size for blob in found.values()) > ctx.settings.inline_default_bytes:
+        return resource
+
+    async def whole(sha256: str) -> bytes:
+        return await undamaged(blobs, found[sha256])
+
+    return await inlined(resource, whole)
 
 
 async def with_data(ctx: Context, call: Call, version: Version, reply: Reply) -> Reply:

@@ -16,6 +16,7 @@ from fhir_server.blobs.elements import (
     digests,
     grant_of,
     holders,
+    layout_of,
     may_concern,
     replaced,
 )
@@ -25,8 +26,8 @@ from fhir_server.fhir.outcome import Issue, unprocessable
 from fhir_server.resources.rejections import record_rejection
 
 Node = dict[str, Any]
-LARGEST_SIZE: Final = 2**31 - 1
-"""Of an R4 unsignedInt: what is larger has no `size`."""
+STAYS: Final = 4_000_000
+"""Letters of base64 that may stay in a resource where they can not be moved out."""
 
 
 class AttachmentBehaviour(Behaviour):
@@ -59,20 +60,26 @@ class AttachmentBehaviour(Behaviour):
 
 
 async def _move(ctx: Context, blobs: Blobs, node: Node, path: str, draft: Draft) -> tuple[Issue, ...]:
+    whole = "resourceType" in node
+    layout = layout_of(node["data"])
+    if layout is None and not whole and len(node["data"]) < STAYS:
+        return ()  # It could not be given back as it is written.
     data = decoded(node["data"], path)
     try:
         found = await blobs.receive_bytes(ctx.tenant, data, node.get("contentType", ""))
     except RejectedError as error:
+        if error.kind == "data" and not whole and len(node["data"]) < STAYS:
+            return ()  # As part of a resource, like all that is small, it is no upload.
         await record_rejection(ctx, error, node.get("contentType", ""))
         raise unprocessable_at(error, path) from None
     blob = found.blob
-    replaced(node, blob.sha256)
-    if "resourceType" not in node:
-        node.setdefault("contentType", blob.mime)
-        node["size"] = blob.size
-        node["hash"] = fhir_hash(blob.sha1)
-        if "url" not in node:
-            node["url"] = f"{draft.resource['resourceType']}/{draft.id}/$attachment?sha256={blob.sha256}"
+    known: Node = {}
+    if not whole:
+        url = f"{draft.resource['resourceType']}/{draft.id}/$attachment?sha256={blob.sha256}"
+        known = {"contentType": blob.mime, "size": blob.size, "hash": fhir_hash(blob.sha1), "url": url}
+    added = [name for name in known if name not in node]
+    replaced(node, blob.sha256, added=added, layout=layout or "")
+    node.update({name: known[name] for name in added})
     return issues_of_flags(blob.facts.get("flags", ()))
 
 

@@ -5,12 +5,20 @@ import hashlib
 import os
 
 import httpx
+import pytest
 
 from fhir_server.blobs.elements import concerns, digests, holders
+from fhir_server.config import Settings
 from tests.media_files import image, sound
 
 LARGE = image() + bytes(100_000)
 RAW = {"Accept": "*/*"}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Settings of a server that gives data back only when asked."""
+    return settings.model_copy(update={"inline_default_bytes": 0})
 
 
 def encoded(data: bytes) -> str:

@@ -6,12 +6,19 @@ import httpx
 import pytest
 from authz_server import AuthServer
 
+from fhir_server.config import Settings
 from fhir_server.web.blobs import BlobApp
 from tests.media_files import image
 
 ALL = {"scope": "system/*.cruds", "sub": "loader"}
 PNG = {"Content-Type": "image/png"}
 RAW = {"Accept": "*/*"}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """Settings of a server that gives data back only when asked."""
+    return settings.model_copy(update={"inline_default_bytes": 0})
 
 
 def of_patient(id_):
