@@ -59,7 +59,7 @@ class Recorder:
             raise
         finally:
             _inside.reset(mark)
-        if self.trail.everything or changes(call):
+        if self.trail.everything or changes(call) or ctx.principal.break_glass:
             await self._record(ctx, call, reply, began)
         return reply
 

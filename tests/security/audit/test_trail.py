@@ -1,11 +1,14 @@
 """The audit trail, from requests to AuditEvents: docs/security/audit.md."""
 
+import asyncio
 from typing import Any
 
 import httpx
 import pytest
 
+from fhir_server.config import Settings
 from fhir_server.security.audit.trail import partitions
+from tests.conftest import client_of
 from tests.security.authz_server import AuthServer, default_settings
 
 PATIENT = {"resourceType": "Patient", "name": [{"family": "Kowalczyk"}]}
@@ -219,13 +222,31 @@ async def test_tenants_have_trails_of_their_own(tenant: str, mongodb_uri: str, d
 
 
 async def test_writes_alone_are_kept_where_that_is_asked_for(tenant: str, mongodb_uri: str, database: Any) -> None:
-    """FHIR_AUDIT=writes keeps changes and refusals, no reads."""
+    """FHIR_AUDIT=writes keeps changes, refusals and what is done by breaking the glass, no other reads."""
     server = AuthServer(default_settings(tenant, mongodb_uri, audit="writes"), database)
     client = server.client({"sub": "ada", "scope": "user/*.cruds", "roles": ["admin"]})
     patient = (await client.post("Patient", json=PATIENT)).json()["id"]
     await client.get(f"Patient/{patient}")
     await client.get("Patient/absent")
-    assert subtypes(await events(client)) == ["read", "create"]
+    clinician = server.client({"sub": "eve", "scope": "user/*.rs", "roles": ["clinician"]})
+    await clinician.get(f"Patient/{patient}", headers={"X-Break-Glass": "found unconscious"})
+    found = await events(client)
+    assert [(event["subtype"][0]["code"], event["outcome"]) for event in found] == [("read", "0"), ("read", "4"), ("create", "0")]
+
+
+async def test_the_patient_api_and_its_reads_are_recorded(settings: Settings, database: Any) -> None:
+    """What is asked by /api is recorded as what it asks of the engine."""
+    async with client_of(settings.model_copy(update={"audit": "all"}), database) as client:
+        patient = (await client.post("Patient", json=PATIENT)).json()["id"]
+        answer = await client.get(f"http://test/api/v1/prm/patients/{patient}", headers={"X-Request-Id": "api-1"})
+        assert answer.status_code == 200
+        (event,) = [
+            one for one in await events(client, f"patient={patient}") if one["entity"][-1]["detail"][0]["valueString"] == "api-1"
+        ]
+        assert event["subtype"][0]["code"] == "read"
+        assert event["agent"][0]["altId"] == "anonymous"
+        assert (await client.get("http://test/api/v1/prm/patients?search=Kowalczyk")).status_code == 200
+        assert (await events(client, f"patient={patient}"))[0]["subtype"][0]["code"] == "search-type"
 
 
 async def test_nothing_is_kept_where_nobody_is_asked_for_a_token(http: httpx.AsyncClient, tenant: str, database: Any) -> None:
@@ -259,3 +280,13 @@ async def test_the_answer_waits_for_the_record(
     assert (await ada.get(f"Patient/{patient}")).status_code == 200
     assert subtypes(await events(ada, f"patient={patient}")) == ["read", "read", "create"]
     assert await partitions(server.database)
+
+
+async def test_concurrent_requests_share_a_write_and_none_is_lost(server: AuthServer, ada: httpx.AsyncClient) -> None:
+    """Forty reads at a time leave forty events in fewer batches."""
+    patient = (await ada.post("Patient", json=PATIENT)).json()["id"]
+    await asyncio.gather(*(ada.get(f"Patient/{patient}") for _ in range(40)))
+    assert len(await events(ada, f"patient={patient}&action=R&_count=100")) == 40
+    name = (await partitions(server.database))[-1]
+    batches = await server.database.collection(name).count_documents({"t": server.settings.default_tenant})
+    assert batches < 30
