@@ -177,5 +177,7 @@ def _kind(challenge: str) -> str:
 def _reason(text: str) -> str:
     found = " ".join(text.split())
     if len(found) < SHORTEST_REASON:
-        raise bad_request(f"X-Break-Glass takes the reason, in {SHORTEST_REASON} letters or more; it is kept in the audit trail, where there is one.")
+        raise bad_request(
+            f"X-Break-Glass takes the reason, in {SHORTEST_REASON} letters or more; where there is an audit trail, it is kept there."
+        )
     return found
