@@ -1,5 +1,6 @@
 """What is measured: MongoDB, the server and the baseline, as processes of their own on loopback."""
 
+import base64
 import contextlib
 import os
 import signal
@@ -18,6 +19,8 @@ from bench.report import ROOT
 from fhir_server.store.embedded import EmbeddedMongod
 
 DATABASE = "bench"
+MASTER_KEY = base64.b64encode(bytes(range(32))).decode()
+"""Always the same, so that data that is kept can be used again."""
 START_SECONDS = 60.0
 LOG_SHOWN = 4000
 SERVER = str(Path(sys.executable).with_name("fhir-server"))
@@ -51,7 +54,7 @@ def mongod(cache_mb: int = 1024, data: Path | None = None) -> Iterator[EmbeddedM
 @contextlib.contextmanager
 def server(uri: str, *, workers: int, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
     """Run the server on a MongoDB with so many workers."""
-    settings = {"FHIR_MONGODB_URI": uri, "FHIR_MONGODB_DATABASE": DATABASE, **(environment or {})}
+    settings = {"FHIR_MONGODB_URI": uri, "FHIR_MONGODB_DATABASE": DATABASE, "FHIR_MASTER_KEY": MASTER_KEY, **(environment or {})}
     command = [SERVER, "serve", "--port", "0", "--workers", str(workers)]
     with _run(command, settings) as (process, started):
         line = _first_line(process)

@@ -20,6 +20,8 @@ _ATOM = r"[^@\s<>()\[\]\\,;:\".]"
 _EMAIL = re.compile(rf"{_ATOM}+(?:\.{_ATOM}+)*@(?:(?!-){_ATOM}+\.)+{_ATOM}{{2,}}")
 LONGEST_EMAIL: Final = 254
 LONGEST_PHONE: Final = 60
+LEAST_DIGITS: Final = 7
+"""Of a text that holds a phone number."""
 
 
 @lru_cache(maxsize=16384)
@@ -81,6 +83,22 @@ def may_be_phone(text: str, region: str) -> bool:
     except NumberParseException:
         return False
     return bool(phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE_LOCAL_ONLY)
+
+
+def is_with_more(text: str, region: str) -> bool:
+    """Tell whether a text holds more than a phone number: a note, an extension in words, or several numbers."""
+    if sum(letter.isdigit() for letter in text) < LEAST_DIGITS:
+        return False
+    bare = _CHANNEL.sub("", text.strip())
+    if any(letter.isalpha() for letter in bare):
+        return True
+    if bare.removeprefix("+").isdigit():
+        return False
+    try:
+        number = phonenumbers.parse(text[:LONGEST_PHONE], region)
+    except NumberParseException as error:
+        return error.error_type == NumberParseException.TOO_LONG
+    return bool(phonenumbers.is_possible_number_with_reason(number) == ValidationResult.TOO_LONG)
 
 
 def digits_of(text: str) -> str:

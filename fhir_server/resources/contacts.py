@@ -7,27 +7,31 @@ from collections.abc import Iterator
 
 from fhir_server.config import Settings
 from fhir_server.exchange import Resource
-from fhir_server.fhir.contact import PHONE_SYSTEMS, may_be_email, may_be_phone
+from fhir_server.fhir.contact import PHONE_SYSTEMS, is_with_more, may_be_email, may_be_phone
 from fhir_server.fhir.outcome import FhirError, Issue
 
 
 def contact_issues(patient: Resource, settings: Settings, *, previous: Resource | None = None) -> tuple[Issue, ...]:
     """Return a warning for each address of the patient, and of its contacts, that can not be right.
 
-    What the version before has too is not judged again, so that a patient from before a stricter rule can be changed.
+    What the version before has too is not judged again, so that a patient from before a stricter rule can be changed. A
+    number with a note, or several in one place, is never refused: it can be called by somebody who reads it.
 
     Raises:
-        FhirError: 422 with all of them, where the settings refuse them.
+        FhirError: 422 with all that can not be right, where the settings refuse them.
     """
     known = {(system, value) for _, system, value in _addresses(previous)} if previous else set()
-    refuses = settings.invalid_contacts == "refuse"
+    region, refuses = settings.phone_region, settings.invalid_contacts == "refuse"
     issues = tuple(
-        Issue("value", _text(system, value, settings.phone_region), (path,), "error" if refuses else "warning")
+        Issue(
+            "value", _text(system, value, region), (path,), "error" if refuses and _is_none(system, value, region) else "warning"
+        )
         for path, system, value in _addresses(patient)
-        if not _may_be(system, value, settings.phone_region) and (system, value) not in known
+        if not _may_be(system, value, region) and (system, value) not in known
     )
-    if issues and refuses:
-        raise FhirError(422, issues)
+    refused = [issue for issue in issues if issue.severity == "error"]
+    if refused:
+        raise FhirError(422, refused)
     return issues
 
 
@@ -46,6 +50,10 @@ def _may_be(system: str, value: str, region: str) -> bool:
     if system in PHONE_SYSTEMS:
         return may_be_phone(value, region)
     return system != "email" or may_be_email(value)
+
+
+def _is_none(system: str, value: str, region: str) -> bool:
+    return system not in PHONE_SYSTEMS or not is_with_more(value, region)
 
 
 def _text(system: str, value: str, region: str) -> str:

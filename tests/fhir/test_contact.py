@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fhir_server.fhir.contact import digits_of, may_be_email, may_be_phone, normal_email, normal_phone, sought_phone
+from fhir_server.fhir.contact import digits_of, is_with_more, may_be_email, may_be_phone, normal_email, normal_phone, sought_phone
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,25 @@ def test_a_phone_number_is_refused_only_when_it_can_be_none(text: str, possible:
 )
 def test_an_email_address_has_a_name_and_a_domain(text: str, possible: bool) -> None:
     assert may_be_email(text) is possible
+
+
+@pytest.mark.parametrize(
+    ("text", "more"),
+    [
+        ("555-0100 ask for Ann", True),
+        ("(555) 000-73a3564e-889", True),
+        ("415-555-0100 / 415-555-0101", True),
+        ("(555) 000-12345678-889", True),
+        ("12345678901234", False),
+        ("+12345678901234567", False),
+        ("call Ann", False),
+        ("555-01", False),
+        ("+1 415 555 01", False),
+    ],
+)
+def test_a_number_with_a_note_or_another_one_is_more_than_a_number(text: str, more: bool) -> None:
+    assert not may_be_phone(text, "US")
+    assert is_with_more(text, "US") is more
 
 
 def test_email_addresses_are_compared_without_case() -> None:

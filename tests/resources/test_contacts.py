@@ -57,6 +57,15 @@ async def test_the_region_of_a_tenant_completes_its_numbers(settings: Settings, 
         assert (await http.put("Patient/p", json=patient(("phone", "12345678901234")))).status_code == 422
 
 
+async def test_a_number_with_a_note_is_kept_with_a_warning(http: httpx.AsyncClient) -> None:
+    answer = await http.put(
+        "Patient/p", json=patient(("phone", "415-555-0100 ask for Ann")), headers={"Prefer": "return=OperationOutcome"}
+    )
+    assert answer.status_code == 201
+    (issue,) = answer.json()["issue"]
+    assert (issue["severity"], issue["code"], issue["expression"]) == ("warning", "value", ["Patient.telecom[0].value"])
+
+
 async def test_an_email_address_is_found_without_regard_to_case(http: httpx.AsyncClient) -> None:
     await http.put("Patient/p", json=patient(("email", "Ada.Lovelace@Example.org")))
     assert [await found(http, email=asked) for asked in ("ada.lovelace@example.org", "ADA.LOVELACE@EXAMPLE.ORG")] == [1, 1]
