@@ -178,6 +178,6 @@ def _reason(text: str) -> str:
     found = " ".join(text.split())
     if len(found) < SHORTEST_REASON:
         raise bad_request(
-            f"X-Break-Glass takes the reason, in {SHORTEST_REASON} letters or more; where there is an audit trail, it is kept there."
+            f"X-Break-Glass takes a reason, in {SHORTEST_REASON} letters or more; an audit trail, where there is one, keeps it."
         )
     return found

@@ -124,7 +124,8 @@ async def test_a_path_leads_nowhere_but_below_its_base(app: ASGIApp, method: str
     answer = await asked(app, method, target, JSON, body=body)
     assert answer.status in (400, 404, 405)
     assert set(answer.headers) <= {
-        *(b"allow", b"cache-control", b"content-length", b"content-type", b"vary", b"x-content-type-options", b"x-request-id")
+        *(b"allow", b"cache-control", b"content-length", b"content-type", b"vary", b"x-content-type-options", b"x-request-id"),
+        *(b"content-security-policy", b"referrer-policy"),
     }
 
 
