@@ -13,6 +13,9 @@ from phonenumbers import NumberParseException, PhoneNumber, PhoneNumberFormat, V
 PHONE_SYSTEMS: Final = frozenset({"phone", "fax", "pager", "sms"})
 _CHANNEL = re.compile(r"^(?:whatsapp|tel|sms|fax):", re.IGNORECASE)
 _NORTH_AMERICAN = re.compile(r"\+1[2-9]\d{9}")
+_NORTH_AMERICA: Final = frozenset({"US", "CA"})
+_TEN_DIGITS = re.compile(r"\(?([2-9][0-9]{2})\)?[-. ]?([0-9]{3})[-. ]?([0-9]{4})")
+"""A number of North America as it is nearly always written; the library takes fifty times as long to say the same."""
 _MEXICAN = re.compile(r"\+?521(\d{10})")
 _BRAZILIAN_MOBILE = re.compile(r"\+55(\d{2})([6-9]\d{7})")
 _PUNCTUATION = re.compile(r"[\s().\-/\u2010-\u2015\u00a0]+")
@@ -35,10 +38,14 @@ def normal_phone(text: str, region: str) -> str:
     text = _CHANNEL.sub("", text.strip())
     if _NORTH_AMERICAN.fullmatch(text):
         return text
+    if region in _NORTH_AMERICA and (match := _TEN_DIGITS.fullmatch(text)):
+        return f"+1{match[1]}{match[2]}{match[3]}"
     bare = _PUNCTUATION.sub("", text)
     if match := _MEXICAN.fullmatch(bare):
         return f"+52{match[1]}"
-    number = _parsed(text, region) or _parsed(f"+{bare.removeprefix('+')}", region)
+    number = _parsed(text, region)
+    if number is None and bare.removeprefix("+").isdigit():
+        number = _parsed(f"+{bare.removeprefix('+')}", region)
     return _written(number) if number else ""
 
 

@@ -52,6 +52,17 @@ class Systems:
     names: frozenset[str]
     """With their other names."""
     _needles: tuple[bytes, ...]
+    _quoted: tuple[bytes, ...]
+
+    @property
+    def quoted(self) -> tuple[bytes, ...]:
+        """The names as JSON has them."""
+        return self._quoted
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether JSON writes each name in one way only."""
+        return all(name.isascii() and name.isprintable() and not {'"', "\\"} & set(name) for name in self.names)
 
     def mentioned(self, data: bytes) -> bool:
         """Tell whether an encoded resource names one of them; a quick look before a thorough one."""
@@ -74,7 +85,8 @@ def systems(names: str) -> Systems:
     """Return the protected systems that a comma-separated list names."""
     main = {_ALIASES.get(name.strip(), name.strip()) for name in names.split(",") if name.strip()}
     every = main | {other for other, name in _ALIASES.items() if name in main}
-    return Systems(frozenset(every), tuple(sorted(name.encode() for name in every)))
+    needles = tuple(sorted(name.encode() for name in every))
+    return Systems(frozenset(every), needles, tuple(b'"%b"' % needle for needle in needles))
 
 
 def normal(value: str) -> str:
@@ -94,6 +106,9 @@ def main_name(system: str) -> str:
 
 def find(resource: Any, protected: Systems) -> list[Found]:
     """Return the protected identifiers of a resource, in no certain order."""
+    own = _own(resource, protected)
+    if own is not None:
+        return own
     found = []
     nodes = [resource]
     # The list grows while it is walked.
@@ -105,6 +120,24 @@ def find(resource: Any, protected: Systems) -> list[Found]:
         else:
             nodes.extend(item for item in node if type(item) is dict or type(item) is list)
     return found
+
+
+def _own(resource: Any, protected: Systems) -> list[Found] | None:
+    """Return the protected identifiers that stand in the resource's own list, where surely all do; else None.
+
+    To write and search the JSON takes a fraction of the time that a walk through all members does.
+    """
+    own = resource.get("identifier", ()) if isinstance(resource, dict) else None
+    if not isinstance(own, list | tuple) or not all(isinstance(one, dict) for one in own):
+        return None
+    try:
+        json = encode(resource)
+    except (TypeError, ValueError):
+        return None
+    named = [one for one in own if one.get("system") in protected.names]
+    if not protected.is_plain or sum(map(json.count, protected.quoted)) != len(named):
+        return None
+    return [Found(main_name(one["system"]), one["value"]) for one in named if isinstance(one.get("value"), str)]
 
 
 @dataclass(frozen=True, slots=True)

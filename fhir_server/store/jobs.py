@@ -5,6 +5,7 @@ A unit is encoded before it shares a round trip with others, so that one which c
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import bson
@@ -16,7 +17,7 @@ from fhir_server.fhir.outcome import duplicate, too_large, unprocessable
 from fhir_server.store.cipher import guard_key, sealed
 from fhir_server.store.documents import CODEC_OPTIONS
 from fhir_server.store.keys import Keyring
-from fhir_server.store.versions import document, history_document
+from fhir_server.store.versions import StoredVersion, Version, document, history_document, stored_history_document
 from fhir_server.store.writes import Claim, Unit, Write, claim_key
 
 LARGEST: Final = 16 * 1024 * 1024
@@ -81,11 +82,27 @@ def _item(tenant: str, write: Write, keyring: Keyring) -> Item:
         current = _encoded(found, LARGEST - RESERVED)
     if write.previous is None:
         return Item(tenant, write, current, None, found.get("s"))
-    before = history_document(tenant, write.previous, write.version.last_updated)
+    return Item(tenant, write, current, _superseded(tenant, write.previous, write.version.last_updated, keyring), found.get("s"))
+
+
+def _superseded(tenant: str, previous: Version, ended: datetime, keyring: Keyring) -> RawBSONDocument:
+    if isinstance(previous, StoredVersion) and _is_kept_as_now(tenant, previous, keyring):
+        return _encoded(stored_history_document(tenant, previous, ended), LARGEST)
+    before = history_document(tenant, previous, ended)
     superseded = _encoded(before, LARGEST)
     if keyring.systems.mentioned(bytes(superseded.raw)):
         superseded = _encoded(sealed(keyring, tenant, before, None), LARGEST)
-    return Item(tenant, write, current, superseded, found.get("s"))
+    return superseded
+
+
+def _is_kept_as_now(tenant: str, version: StoredVersion, keyring: Keyring) -> bool:
+    """Tell whether a stored resource is encrypted as it would be now, or has nothing to encrypt.
+
+    `fhir-server keys` goes through the current versions before those in history, so what is copied between is seen.
+    """
+    if version.generation is None:
+        return not keyring.systems.mentioned(version.raw)
+    return version.generation == keyring.ring(tenant).active.number
 
 
 def _unindexed(_: Resource) -> Mapping[str, Any]:

@@ -39,6 +39,11 @@ class Stored:
         self._bson = data
         self._codec_options = codec_options
 
+    @property
+    def raw(self) -> bytes:
+        """The BSON."""
+        return self._bson
+
     def decoded(self) -> Resource:
         """Return the resource, made anew at each call."""
         return bson.decode(self._bson, self._codec_options)

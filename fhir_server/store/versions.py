@@ -14,6 +14,8 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bson.raw_bson import RawBSONDocument
+
 from fhir_server.exchange import Resource
 from fhir_server.store.stored import EncodedCache, Stored
 
@@ -58,7 +60,9 @@ class Version:
 class StoredVersion(Version):
     """A version whose resource is decoded when it is first asked for."""
 
-    __slots__ = ("_key", "_resource", "_stored")
+    __slots__ = ("_key", "_resource", "_stored", "generation")
+    generation: int | None
+    """That of the keys which its protected identifiers are encrypted with; None where it has none, or that is not known."""
     _key: str
     _resource: Resource | None
     _stored: Stored
@@ -71,6 +75,7 @@ class StoredVersion(Version):
         keep(self, "last_updated", document["u"])
         keep(self, "method", document["m"])
         keep(self, "token", document.get("w", 0))
+        keep(self, "generation", document.get("k"))
         keep(self, "_key", document["_id"])
         keep(self, "_stored", stored)
         keep(self, "_resource", None)
@@ -93,6 +98,11 @@ class StoredVersion(Version):
         return isinstance(other, Version) and all(getattr(self, one.name) == getattr(other, one.name) for one in fields(Version))
 
     __hash__ = None  # type: ignore[assignment]  # A resource has no hash.
+
+    @property
+    def raw(self) -> bytes:
+        """The BSON of the resource as it is stored, protected identifiers encrypted."""
+        return self._stored.raw
 
     def json(self, cache: EncodedCache) -> bytes:
         """Return the resource's JSON."""
@@ -135,6 +145,22 @@ def history_document(tenant: str, version: Version, ended: datetime) -> dict[str
     found["e"] = ended
     found.pop("s", None)
     return found
+
+
+def stored_history_document(tenant: str, version: StoredVersion, ended: datetime) -> dict[str, Any]:
+    """Return the same for a version whose resource is copied as it is stored."""
+    found: dict[str, Any] = {
+        "_id": history_key(tenant, version.id, version.number),
+        "t": tenant,
+        "i": version.id,
+        "v": version.number,
+        "u": version.last_updated,
+        "m": version.method,
+        "w": version.token,
+        "r": RawBSONDocument(version.raw),
+        "e": ended,
+    }
+    return found if version.generation is None else found | {"k": version.generation}
 
 
 def instant(moment: datetime) -> str:

@@ -1,5 +1,6 @@
 """Phone numbers and email addresses as they are compared and judged."""
 
+import phonenumbers
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -112,6 +113,12 @@ def test_a_number_with_a_note_or_another_one_is_more_than_a_number(text: str, mo
 
 def test_email_addresses_are_compared_without_case() -> None:
     assert normal_email(" mailto:Ada@Example.ORG") == "ada@example.org"
+
+
+@given(st.from_regex(r"\(?[2-9][0-9]{2}\)?[-. ]?[0-9]{3}[-. ]?[0-9]{4}", fullmatch=True), st.sampled_from(["US", "CA"]))
+def test_the_short_way_to_a_north_american_number_gives_what_the_library_gives(text: str, region: str) -> None:
+    number = phonenumbers.parse(text, region)
+    assert normal_phone(text, region) == phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 @given(st.text(max_size=80), st.sampled_from(["US", "DE", "MX", "BR"]))

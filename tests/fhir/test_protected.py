@@ -38,6 +38,19 @@ def test_the_short_way_gives_what_the_long_way_gives(patient: dict[str, Any]) ->
     assert changed(patient, found, SYSTEMS, change) == protected._Changing(SYSTEMS, Repeated(found), change).copy(patient)
 
 
+@given(PATIENTS)
+def test_identifiers_are_found_as_by_a_walk_through_all_members(patient: dict[str, Any]) -> None:
+    def walked(node: Any) -> list[tuple[str, str]]:
+        if isinstance(node, list):
+            return [one for item in node for one in walked(item)]
+        if not isinstance(node, dict):
+            return []
+        own = [(node["system"], node["value"])] if node.get("system") in SYSTEMS.names else []
+        return own + [one for value in node.values() for one in walked(value)]
+
+    assert sorted((one.system, one.value) for one in find(patient, SYSTEMS)) == sorted(walked(patient))
+
+
 def test_the_short_way_is_taken_where_nothing_repeats_the_value() -> None:
     patient = {"resourceType": "Patient", "identifier": [{"system": SSN, "value": "123-45-6789"}], "name": [{"text": "Ada"}]}
     change = Change(lambda node: node | {"value": "x"}, lambda value, _: value)

@@ -14,8 +14,8 @@ from fhir_server.contexts import Contexts
 from fhir_server.engine import handle
 from fhir_server.exchange import Call, Context, Prefer, Principal
 from fhir_server.fhir.definitions import RESOURCE_TYPES
-from fhir_server.fhir.outcome import FhirError
 from fhir_server.fhir.masking import Restoring, masked, masked_value
+from fhir_server.fhir.outcome import FhirError
 from fhir_server.fhir.protected import systems
 from fhir_server.search.index import index_models
 from fhir_server.search.registry import BUILTIN
