@@ -149,7 +149,7 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
             affects_state=False,
         ),
     )
-    for type_ in (operation.types or {""})
+    for type_ in sorted(operation.types or {""})
 }
 
 
