@@ -11,6 +11,7 @@ from pymongo import ASCENDING, AsyncMongoClient, IndexModel, ReturnDocument
 from pymongo.asynchronous.client_session import AsyncClientSession
 from pymongo.asynchronous.collection import AsyncCollection
 from pymongo.asynchronous.database import AsyncDatabase
+from pymongo.errors import AutoReconnect, ServerSelectionTimeoutError
 from pymongo.monitoring import ConnectionPoolListener
 from pymongo.read_concern import ReadConcern
 from pymongo.write_concern import WriteConcern
@@ -145,10 +146,19 @@ class Database:
     async def _prepare(self, types: list[str]) -> list[None]:
         type_ = types[0]
         if type_ not in self._prepared:
-            await self.collection(type_).create_indexes([CHANGED, DELETED, *self._index_models(type_)])
-            await self.collection(type_ + HISTORY).create_indexes([HISTORY_CHANGED])
+            try:
+                await self._make_indexes(type_)
+            except ServerSelectionTimeoutError:
+                raise
+            except AutoReconnect:
+                # The connection was given up while MongoDB was busy; what it has made by then does not hurt.
+                await self._make_indexes(type_)
             self._prepared.add(type_)
         return [None] * len(types)
+
+    async def _make_indexes(self, type_: str) -> None:
+        await self.collection(type_).create_indexes([CHANGED, DELETED, *self._index_models(type_)])
+        await self.collection(type_ + HISTORY).create_indexes([HISTORY_CHANGED])
 
     async def lacks(self, type_: str, index: str) -> bool:
         """Tell whether a collection does not have an index that earlier versions made; it is asked for again until it is gone."""
