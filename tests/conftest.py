@@ -89,7 +89,8 @@ def redis_url() -> str:
 @pytest.fixture(scope="session")
 async def client(mongodb_uri: str) -> AsyncIterator[AsyncMongoClient[dict[str, Any]]]:
     """A client that all tests of this process share."""
-    async with connect(mongodb_uri, Settings.model_construct()) as opened:
+    # While a long test runs that does not wait for anything, nobody answers MongoDB's heartbeats: that is no failure.
+    async with connect(mongodb_uri, Settings.model_construct(mongodb_timeout_ms=60_000)) as opened:
         yield opened
 
 

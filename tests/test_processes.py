@@ -96,7 +96,7 @@ def put(server: Server, id_: str = "one") -> int:
     return call(f"{server.base}/Patient/{id_}", PATIENT | {"id": id_}, "PUT")[0]
 
 
-def until(what, seconds: float = 20) -> None:
+def until(what, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not what():
         assert time.monotonic() < deadline
