@@ -64,6 +64,12 @@ _APPOINTMENT = ("booked", "fulfilled", "cancelled", "noshow")
 _THO = "http://terminology.hl7.org/CodeSystem/"
 
 
+def _ssn(rng: Random) -> str:
+    """Return a number of which no group is zero."""
+    number = f"{rng.randint(10**8, 10**9 - 1)}"
+    return f"{number[:3]}{max(1, int(number[3:5])):02}{max(1, int(number[5:])):04}"
+
+
 class Vocabulary:
     """Names and cities with their weights."""
 
@@ -103,7 +109,7 @@ class Population:
             "id": f"p{number}",
             "identifier": [
                 {"use": "usual", "type": {"coding": [_coding("v2-0203", "MR")]}, "system": MRN, "value": f"{number:08d}"},
-                {"system": "http://hl7.org/fhir/sid/us-ssn", "value": f"{rng.randint(10**8, 10**9 - 1)}"},
+                {"system": "http://hl7.org/fhir/sid/us-ssn", "value": _ssn(rng)},
             ],
             "active": number % 50 != 0,
             "name": [{"use": "official", "family": family, "given": given}],
