@@ -52,17 +52,10 @@ class Systems:
     names: frozenset[str]
     """With their other names."""
     _needles: tuple[bytes, ...]
-    _quoted: tuple[bytes, ...]
-
-    @property
-    def quoted(self) -> tuple[bytes, ...]:
-        """The names as JSON has them."""
-        return self._quoted
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether JSON writes each name in one way only."""
-        return all(name.isascii() and name.isprintable() and not {'"', "\\"} & set(name) for name in self.names)
+    quoted: tuple[bytes, ...]
+    """The names as JSON has them."""
+    is_plain: bool
+    """Whether JSON writes each name in one way only."""
 
     def mentioned(self, data: bytes) -> bool:
         """Tell whether an encoded resource names one of them; a quick look before a thorough one."""
@@ -86,7 +79,13 @@ def systems(names: str) -> Systems:
     main = {_ALIASES.get(name.strip(), name.strip()) for name in names.split(",") if name.strip()}
     every = main | {other for other, name in _ALIASES.items() if name in main}
     needles = tuple(sorted(name.encode() for name in every))
-    return Systems(frozenset(every), needles, tuple(b'"%b"' % needle for needle in needles))
+    plain = all(map(_is_plain, every))
+    return Systems(frozenset(every), needles, tuple(b'"%b"' % needle for needle in needles), plain)
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether JSON writes a text as it is."""
+    return text.isascii() and text.isprintable() and '"' not in text and "\\" not in text
 
 
 def normal(value: str) -> str:
@@ -204,11 +203,7 @@ def _stands_alone(resource: Any, found: Sequence[Found]) -> bool:
     text = encode(resource).decode()
     own = Counter(one.value for one in found)
     # What JSON escapes would not be found as it is written.
-    return all(
-        form.isascii() and form.isprintable() and '"' not in form and "\\" not in form and text.count(form) == own[form]
-        for one in found
-        for form in forms(one.value)
-    )
+    return all(_is_plain(form) and text.count(form) == own[form] for one in found for form in forms(one.value))
 
 
 @dataclass(slots=True)

@@ -5,6 +5,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+from pathlib import Path
 from typing import Final
 
 import psutil
@@ -49,6 +51,29 @@ def free_port() -> int:
         if is_free(port):
             return port
     raise EmbeddedError(f"No port of 127.0.0.1 from {PORTS.start} to {PORTS.stop - 1} is free for an embedded server.")
+
+
+def recorded_port(record: Path) -> int:
+    """Return the port that a file holds while it is free, else one that is, which the file then holds."""
+    try:
+        wanted = int(record.read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        wanted = 0
+    port = wanted if wanted in PORTS and is_free(wanted) else free_port()
+    record.write_text(str(port), encoding="ascii")
+    return port
+
+
+def end_child(process: "subprocess.Popen[bytes]") -> None:
+    """Ask a child to end, and kill it when it does not; of one that has ended nothing is asked."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def end_process(process: psutil.Process) -> None:

@@ -24,14 +24,12 @@ import pymongo
 from pymongo.errors import OperationFailure, PyMongoError
 
 from fhir_server.store.children import (
-    PORTS,
-    STOP_SECONDS,
     DataDirectoryInUseError,
     EmbeddedError,
+    end_child,
     end_process,
     end_with_parent,
-    free_port,
-    is_free,
+    recorded_port,
 )
 
 __all__ = ["DataDirectoryInUseError", "EmbeddedError", "EmbeddedMongod", "check_binary", "find_mongod", "running_uri"]
@@ -173,13 +171,8 @@ class EmbeddedMongod:
     def stop(self) -> None:
         """End `mongod` cleanly, killing it only when it does not end, and give the directory free."""
         process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if process is not None:
+            end_child(process)
         if self._lock is not None:
             self._lock.close()
             self._lock = None
@@ -222,14 +215,7 @@ class EmbeddedMongod:
 
     def _choose_port(self) -> int:
         """Return the port of the last start while it is free: the replica set then needs no new configuration."""
-        record = self.data_dir / "port"
-        try:
-            wanted = int(record.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            wanted = 0
-        port = wanted if wanted in PORTS and is_free(wanted) else free_port()
-        record.write_text(str(port), encoding="ascii")
-        return port
+        return recorded_port(self.data_dir / "port")
 
     def _launch(self, binary: Path) -> None:
         self.rotate_log()

@@ -26,14 +26,12 @@ from typing import IO, Final, Self
 import psutil
 
 from fhir_server.store.children import (
-    PORTS,
-    STOP_SECONDS,
     DataDirectoryInUseError,
     EmbeddedError,
+    end_child,
     end_process,
     end_with_parent,
-    free_port,
-    is_free,
+    recorded_port,
 )
 
 START_SECONDS: Final = 30.0
@@ -142,13 +140,8 @@ class EmbeddedValkey:
     def stop(self) -> None:
         """End Valkey, killing it only when it does not end, and give the directory free."""
         process, self._process = self._process, None
-        if process is not None and process.poll() is None:
-            process.terminate()
-            try:
-                process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if process is not None:
+            end_child(process)
         if self._lock is not None:
             (self.directory / "url").unlink(missing_ok=True)
             self._lock.close()
@@ -180,14 +173,7 @@ class EmbeddedValkey:
 
     def _choose_port(self) -> int:
         """Return the port of the last start while it is free, so that clients find it again."""
-        record = self.directory / "port"
-        try:
-            wanted = int(record.read_text(encoding="ascii"))
-        except (OSError, ValueError):
-            wanted = 0
-        port = wanted if wanted in PORTS and is_free(wanted) else free_port()
-        record.write_text(str(port), encoding="ascii")
-        return port
+        return recorded_port(self.directory / "port")
 
     def _publish(self) -> None:
         path = self.directory / "url"
