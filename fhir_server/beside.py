@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from fhir_server.config import Settings
-from fhir_server.store.children import DataDirectoryInUseError, EmbeddedError, end_with_parent
+from fhir_server.store.children import DataDirectoryInUseError, EmbeddedError, end_child, end_with_parent
 from fhir_server.store.valkey import EmbeddedValkey, running_url
 from fhir_server.web import logs
 from fhir_server.web.handover import SETTINGS_VARIABLE
@@ -74,7 +74,7 @@ async def publish(settings: Settings, since: datetime) -> None:
             while process.poll() is None:  # noqa: ASYNC110 -- it is another process
                 await asyncio.sleep(POLL_SECONDS)
         finally:
-            _end(process)
+            end_child(process, STOP_SECONDS)
         logs.get_logger().error("the publisher of events has ended and is started again", code=process.returncode)
         pause = POLL_SECONDS if time.monotonic() - started > STEADY_SECONDS else min(LONGEST_PAUSE, pause * 2)
         await asyncio.sleep(pause)
@@ -90,13 +90,3 @@ def _start(environment: dict[str, str]) -> "subprocess.Popen[bytes]":
         start_new_session=True,
         preexec_fn=end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 -- it only calls prctl
     )
-
-
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End it; by then this process has nothing else to do."""
-    process.terminate()
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -6,7 +6,6 @@ alive. Whatever happens to the parent, its children end with it.
 
 import contextlib
 import errno
-import ipaddress
 import socket
 import sys
 import time
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 
 from fhir_server.config import Settings
 from fhir_server.security.authorization.place import Place
+from fhir_server.security.authorization.redirects import is_loopback
 from fhir_server.store.embedded import DataDirectoryInUseError, EmbeddedError, EmbeddedMongod, running_uri
 from fhir_server.store.master import KEY_FILE, MasterKeyError, key_service, make_key_file
 
@@ -69,7 +69,7 @@ def _say(error: Exception, code: int) -> int:
 
 def refuse_unprotected(settings: Settings) -> None:
     """Raise RefusedError when everyone on a network could read and write everything."""
-    if settings.allow_unauthenticated or settings.asks_for_tokens or _is_loopback(settings.host):
+    if settings.allow_unauthenticated or settings.asks_for_tokens or is_loopback(settings.host):
         return
     raise RefusedError(
         f"Refusing to listen on {settings.host}: no authentication is configured, so everyone who reaches that address "
@@ -105,7 +105,7 @@ def refuse_unsafe_authorization(settings: Settings) -> None:
             "FHIR_MASTER_KEY_FILE or FHIR_KEY_SERVICE."
         )
     issuer = Place.of(settings).issuer
-    if not issuer.startswith("https://") and not _is_loopback(urlsplit(issuer).hostname or ""):
+    if not issuer.startswith("https://") and not is_loopback(urlsplit(issuer).hostname or ""):
         raise RefusedError(
             f"The built-in authorization server would take passwords at {issuer}, without TLS. Put a proxy in front of it that "
             "speaks TLS, and set FHIR_BASE_URL to the https URL that clients use."
@@ -128,15 +128,6 @@ def refuse_unsigned(settings: Settings) -> None:
     """Raise RefusedError when webhooks could not be signed."""
     if settings.webhook_urls and not settings.webhook_secret:
         raise RefusedError("FHIR_WEBHOOK_URLS needs FHIR_WEBHOOK_SECRET: receivers have to know who sends. Set both, or neither.")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @contextlib.contextmanager

@@ -64,13 +64,13 @@ def recorded_port(record: Path) -> int:
     return port
 
 
-def end_child(process: "subprocess.Popen[bytes]") -> None:
-    """Ask a child to end, and kill it when it does not; of one that has ended nothing is asked."""
+def end_child(process: "subprocess.Popen[bytes]", seconds: float = STOP_SECONDS) -> None:
+    """Ask a child to end, and kill it when it does not in this time; of one that has ended nothing is asked."""
     if process.poll() is not None:
         return
     process.terminate()
     try:
-        process.wait(STOP_SECONDS)
+        process.wait(seconds)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
