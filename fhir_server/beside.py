@@ -1,4 +1,4 @@
-"""What runs beside the processes that answer requests: the embedded Valkey, and the process that tells what happens."""
+"""What runs beside the processes that answer requests: the embedded Valkey, the process that tells what happens, a worker."""
 
 import asyncio
 import contextlib
@@ -61,28 +61,33 @@ async def watch(valkey: EmbeddedValkey) -> None:
 
 async def publish(settings: Settings, since: datetime) -> None:
     """Keep a process of `fhir_server.publisher` running until cancelled, then end it."""
-    environment = {
-        **os.environ,
-        SETTINGS_VARIABLE: settings.model_dump_json(),
-        SINCE_VARIABLE: since.isoformat(),
-    }
+    await _keep("fhir_server.publisher", settings, {SINCE_VARIABLE: since.isoformat()})
+
+
+async def work(settings: Settings) -> None:
+    """Keep a process of `fhir_server.worker` running until cancelled, then end it; what it has begun it may finish."""
+    await _keep("fhir_server.worker", settings, {})
+
+
+async def _keep(module: str, settings: Settings, more: dict[str, str]) -> None:
+    environment = {**os.environ, SETTINGS_VARIABLE: settings.model_dump_json(), **more}
     pause = POLL_SECONDS
     while True:
         started = time.monotonic()
-        process = _start(environment)
+        process = _start(module, environment)
         try:
             while process.poll() is None:  # noqa: ASYNC110 -- it is another process
                 await asyncio.sleep(POLL_SECONDS)
         finally:
             end_child(process, STOP_SECONDS)
-        logs.get_logger().error("the publisher of events has ended and is started again", code=process.returncode)
+        logs.get_logger().error("a process has ended and is started again", module=module, code=process.returncode)
         pause = POLL_SECONDS if time.monotonic() - started > STEADY_SECONDS else min(LONGEST_PAUSE, pause * 2)
         await asyncio.sleep(pause)
 
 
-def _start(environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "fhir_server.publisher"],
+def _start(module: str, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 -- our own module
+        [sys.executable, "-m", module],
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from fhir_server.commands import FAILED, REFUSED, Data, ended, settings_with, wi
 from fhir_server.commands.audit import audit
 from fhir_server.commands.auth import auth
 from fhir_server.commands.blobs import blobs
+from fhir_server.commands.delivery import delivery
 from fhir_server.commands.duplicates import find_duplicates
 from fhir_server.commands.keys import keys
 from fhir_server.commands.merges import merges
@@ -37,6 +38,7 @@ app = typer.Typer(
 app.add_typer(audit)
 app.add_typer(auth)
 app.add_typer(blobs)
+app.add_typer(delivery)
 app.command()(find_duplicates)
 app.command()(merges)
 app.add_typer(keys)

@@ -380,10 +380,15 @@ class Settings(BaseSettings):
     # Extensions and events
     extensions: str = Field("prm_ext.patients", description="Comma-separated modules of extensions that are loaded.")
     events: bool = Field(True, description="Tell what happens as events, by a process beside those that answer requests.")
+    worker: bool = Field(
+        True,
+        description="Let `serve` also run a worker for queued work, such as the sending of notifications. Off where `fhir-server worker` does that.",
+    )
+    worker_threads: int = Field(16, ge=1, le=256, description="How many pieces of queued work one worker does at once.")
     redis_url: str = Field(
         "",
         repr=False,
-        description="Redis or Valkey that events are published to. Empty: an embedded Valkey is started on `data_dir`.",
+        description="Redis or Valkey that events are published to and work is queued in. Empty: an embedded Valkey is started on `data_dir`.",
     )
     events_stream: str = Field("fhir:events", min_length=1, description="Name of the Redis stream of events.")
     events_kept: int = Field(100_000, ge=1, description="About how many events the Redis stream keeps.")

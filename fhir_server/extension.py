@@ -56,6 +56,21 @@ class Task:
 
     name: str
     work: Callable[[ContextOf], Coroutine[Any, Any, None]]
+    everywhere: bool = False
+    """Whether every publisher does it, since what it does is divided by other means."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Work that is queued, piece by piece, and done by workers (`fhir-server worker`).
+
+    A piece comes at least once and may come twice or, when the broker forgets it, never: what it is about has to be in
+    the database. What `run` raises is logged, and the piece is not repeated.
+    """
+
+    name: str
+    run: Callable[..., Coroutine[Any, Any, None]]
+    """Called with a ContextOf and the arguments, which are texts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +86,7 @@ class Extensions:
     """What changes of resource types mean, by type."""
     consumers: tuple[Consumer, ...] = ()
     tasks: tuple[Task, ...] = ()
+    jobs: Mapping[str, Job] = field(default_factory=dict)
     settings: tuple[BaseSettings, ...] = ()
 
 
@@ -88,6 +104,7 @@ class Server:
         self._namings: dict[str, Naming] = {}
         self._consumers: dict[str, Consumer] = {}
         self._tasks: dict[str, Task] = {}
+        self._jobs: dict[str, Job] = {}
         self._settings: dict[type[BaseSettings], BaseSettings] = {}
 
     def add_routes(self, prefix: str, router: "Callable[[], APIRouter]") -> None:
@@ -131,6 +148,12 @@ class Server:
             raise ExtensionError(f"There is a task {task.name!r} already.")
         self._tasks[task.name] = task
 
+    def add_job(self, job: Job) -> None:
+        """Have workers do what is queued under a name (`fhir_server.jobs.JobQueue`)."""
+        if job.name in self._jobs:
+            raise ExtensionError(f"There is a job {job.name!r} already.")
+        self._jobs[job.name] = job
+
     def add_settings(self, kind: type[S]) -> S:
         """Read settings of the extension's own, whose prefix is not `FHIR_`, and return them."""
         if kind.model_config.get("env_prefix", "") in ("", "FHIR_"):
@@ -148,6 +171,7 @@ class Server:
             namings=MappingProxyType(dict(self._namings)),
             consumers=tuple(self._consumers.values()),
             tasks=tuple(self._tasks.values()),
+            jobs=MappingProxyType(dict(self._jobs)),
             settings=tuple(self._settings.values()),
         )
 

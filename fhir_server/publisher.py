@@ -76,12 +76,14 @@ async def _running(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator[None]
 
 
 async def _perform(database: Database, task: Task, contexts: Contexts) -> None:
-    """Do an extension's work whenever no other process does."""
+    """Do an extension's work, whenever no other process does where that matters."""
     lease = Lease(database, f"task:{task.name}")
     log = logs.get_logger().bind(task=task.name)
     while True:
         try:
-            if await lease.acquire():
+            if task.everywhere:
+                await task.work(contexts.of_tenant)
+            elif await lease.acquire():
                 await lease.hold(task.work(contexts.of_tenant))
                 await lease.release()
         except (PyMongoError, TimeoutError) as error:

@@ -140,8 +140,12 @@ async def _watch(mongod: EmbeddedMongod) -> None:
 async def _go_on(settings: Settings, began: datetime) -> None:
     """Announce that the server answers. What happens is told from then on, so that it does not delay the start."""
     await _announce(settings)
+    kept: list[Coroutine[None, None, None]] = []
     if settings.events:
-        await beside.publish(settings, began)
+        kept.append(beside.publish(settings, began))
+    if settings.worker and settings.redis_url:
+        kept.append(beside.work(settings))
+    await asyncio.gather(*kept)
 
 
 async def _announce(settings: Settings) -> None:

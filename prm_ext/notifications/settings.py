@@ -12,7 +12,7 @@ from fhir_server.exchange import Context
 Text = Literal["console", "twilio", "off"]
 Mail = Literal["console", "sendgrid", "ses", "smtp", "off"]
 
-SHARED = frozenset({"tenants", "twilio_timeout", "worker_threads", "dispatch_seconds", "dispatch_window", "enabled"})
+SHARED = frozenset({"tenants", "twilio_timeout", "dispatch_seconds", "dispatch_window", "enabled"})
 """Settings that are the same for all tenants."""
 
 
@@ -76,7 +76,6 @@ class NotificationSettings(BaseSettings):
     )
     dispatch_seconds: float = Field(0.5, gt=0, le=60, description="How often what is due is looked for, in seconds.")
     dispatch_window: int = Field(200, ge=1, description="How many messages of one tenant may be on their way at once.")
-    worker_threads: int = Field(16, ge=1, le=256, description="How many messages one worker sends at once.")
 
     # When
     quiet_hours: str = Field(

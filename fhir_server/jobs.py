@@ -1,0 +1,97 @@
+"""Queued work: Celery over Redis or Valkey, as transport and nothing else.
+
+MongoDB says what there is to do; here only its ids travel. So whatever is lost or doubled by the broker does no harm:
+who queues looks again after a while, and who works begins with a conditional change of what the id stands for
+(docs/decisions/0042-jobs.md).
+"""
+
+import asyncio
+import threading
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from celery import Celery
+from kombu.entity import Queue
+from redis.asyncio import Redis
+
+URGENT: Final = "urgent"
+USUAL: Final = "usual"
+_PREFIX: Final = "fhir."
+_VISIBILITY_SECONDS: Final = 900
+"""Longer than any piece of work takes: what a worker has taken and not finished by then is given to another."""
+_TIMEOUT_SECONDS: Final = 5
+
+
+def celery_app(redis_url: str, namespace: str) -> Celery:
+    """Return the application, whose queues are those of a namespace: servers of different databases share a Redis."""
+    app = Celery("fhir", broker=redis_url, set_as_current=False)
+    app.conf.update(
+        task_acks_late=True,
+        task_reject_on_worker_lost=True,
+        task_ignore_result=True,
+        task_serializer="json",
+        accept_content=["json"],
+        task_default_queue=USUAL,
+        task_queues=[Queue(URGENT), Queue(USUAL)],
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_enable_remote_control=False,
+        worker_send_task_events=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry=True,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_connection_timeout=_TIMEOUT_SECONDS,
+        broker_transport_options={
+            "global_keyprefix": f"{namespace}:",
+            "visibility_timeout": _VISIBILITY_SECONDS,
+            "queue_order_strategy": "priority",
+            "socket_timeout": _TIMEOUT_SECONDS,
+            "socket_connect_timeout": _TIMEOUT_SECONDS,
+            "health_check_interval": 10,
+        },
+    )
+    return app
+
+
+def task_name(job: str) -> str:
+    """Return what a job is called among Celery's tasks."""
+    return _PREFIX + job
+
+
+class JobQueue:
+    """Where work is queued. It may be used by all coroutines of a process."""
+
+    def __init__(self, redis_url: str, namespace: str) -> None:
+        self._app = celery_app(redis_url, namespace)
+        self._redis = Redis.from_url(redis_url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS)
+        self._namespace = namespace
+        self._lock = threading.Lock()
+
+    async def put(self, job: str, pieces: Iterable[Sequence[str]], *, urgent: bool = False) -> None:
+        """Queue pieces of work, each by its arguments.
+
+        Raises:
+            OperationalError: kombu's, when the broker does not take them; some may be queued by then.
+        """
+        await asyncio.to_thread(self._put, task_name(job), list(pieces), URGENT if urgent else USUAL)
+
+    def _put(self, name: str, pieces: list[Sequence[str]], queue: str) -> None:
+        # One at a time: a connection of kombu's is for one thread.
+        with self._lock, self._app.producer_pool.acquire(block=True, timeout=_TIMEOUT_SECONDS) as producer:
+            for piece in pieces:
+                self._app.send_task(name, args=list(piece), queue=queue, producer=producer, retry=False, ignore_result=True)
+
+    async def waiting(self) -> int:
+        """Return how many pieces no worker has taken yet."""
+        lengths: list[Any] = [await self._length(f"{self._namespace}:{queue}") for queue in (URGENT, USUAL)]
+        return sum(int(length) for length in lengths)
+
+    async def _length(self, key: str) -> Any:
+        return await self._redis.execute_command("LLEN", key)  # type: ignore[no-untyped-call]  # redis-py's own
+
+    async def close(self) -> None:
+        """Give free the connections."""
+        await self._redis.aclose()
+        await asyncio.to_thread(self._app.close)

@@ -1,0 +1,109 @@
+"""The process that does queued work: a Celery worker whose threads wait for one event loop.
+
+All of a piece of work happens in that loop, with one client of MongoDB; the threads only bound how many pieces are done
+at once, and give them back to the broker where this process ends before they do.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import threading
+import warnings
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, Final
+
+import structlog
+import uvloop
+from celery import Celery
+
+from fhir_server.config import Settings
+from fhir_server.contexts import Contexts
+from fhir_server.extension import Job, load
+from fhir_server.jobs import URGENT, USUAL, celery_app, task_name
+from fhir_server.search.index import index_models
+from fhir_server.search.vocabulary import WORDS
+from fhir_server.store.database import Database, connect
+from fhir_server.web import logs
+from fhir_server.web.handover import SETTINGS_VARIABLE
+
+NICENESS: Final = 5
+"""Requests go first."""
+PIECE_SECONDS: Final = 600.0
+"""What takes longer is given up."""
+
+Submit = Callable[[Coroutine[Any, Any, None]], None]
+
+
+def work(settings: Settings) -> None:
+    """Do what is queued until SIGTERM or SIGINT; what has begun is finished first."""
+    # Celery warns of root for the sake of pickled messages; ours are JSON.
+    warnings.filterwarnings("ignore", module="celery.platforms")
+    with _loop(settings) as (contexts, submit):
+        app = celery_app(settings.redis_url, settings.mongodb_database)
+        for job in contexts.extensions.jobs.values():
+            _register(app, job, contexts, submit)
+        worker = app.Worker(
+            pool="threads",
+            concurrency=settings.worker_threads,
+            queues=[URGENT, USUAL],
+            loglevel="WARNING",
+            hostname=f"{os.getpid()}@fhir",
+            without_gossip=True,
+            without_mingle=True,
+            without_heartbeat=True,
+            quiet=True,
+        )
+        worker.start()
+
+
+def _register(app: Celery, job: Job, contexts: Contexts, submit: Submit) -> None:
+    def run(*args: str) -> None:
+        try:
+            submit(job.run(contexts.of_tenant, *args))
+        except Exception as error:  # noqa: BLE001 -- what is due is in the database, and is queued again from there
+            structlog.get_logger().error("a piece of work has failed", job=job.name, exc_info=error)
+
+    app.task(name=task_name(job.name), ignore_result=True)(run)
+
+
+@contextlib.contextmanager
+def _loop(settings: Settings) -> Iterator[tuple[Contexts, Submit]]:
+    """Yield contexts that live in an event loop in a thread of its own, and what runs a coroutine there to its end."""
+    loop = uvloop.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, name="loop", daemon=True)
+    thread.start()
+    stack = contextlib.AsyncExitStack()
+
+    async def enter() -> Contexts:
+        client = await stack.enter_async_context(connect(settings.mongodb_uri, settings))
+        database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
+        return Contexts(database, settings, load(settings))
+
+    def submit(coroutine: Coroutine[Any, Any, None]) -> None:
+        future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        try:
+            future.result(PIECE_SECONDS)
+        except TimeoutError:
+            future.cancel()
+            raise
+
+    try:
+        yield asyncio.run_coroutine_threadsafe(enter(), loop).result(), submit
+    finally:
+        asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result(10)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(5)
+
+
+def run() -> None:
+    """Work as a process of its own, with what the parent left in the environment."""
+    values = json.loads(os.environ.pop(SETTINGS_VARIABLE))
+    settings = Settings(_env_file=None, **values)  # type: ignore[call-arg]  # a parameter of pydantic-settings
+    os.nice(NICENESS)
+    logs.configure(settings)
+    work(settings)
+
+
+if __name__ == "__main__":
+    run()
