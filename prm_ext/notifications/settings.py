@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fhir_server.exchange import Context
+from prm_ext.notifications.channels.channel import Failure
 
 Text = Literal["console", "twilio", "off"]
 Mail = Literal["console", "sendgrid", "ses", "smtp", "off"]
@@ -67,6 +68,10 @@ class NotificationSettings(BaseSettings):
         5.0, gt=0, description="Pause before the second attempt; it doubles with each that follows, give or take a fifth."
     )
     backoff_max_seconds: float = Field(900.0, gt=0, description="Longest pause between two attempts.")
+    error_classes: str = Field(
+        "",
+        description='What error codes of providers mean, where it is not what the table says, as JSON: `{"twilio": {"30003": "channel"}}`. `address`: wrong for good, `opted-out`, `content`: refused for good, `channel`: try another, `transient`: try again.',
+    )
     receipt_hours: float = Field(
         24.0, gt=0, description="How long receipts are awaited; then the provider is asked, and without an answer the outcome stays unknown."
     )
@@ -97,6 +102,15 @@ class NotificationSettings(BaseSettings):
         "",
         description='Which templates are sent when something happens, as JSON: `[{"event": "org.fhir.diagnosticreport.created", "status": "final", "template": "lab_results_ready"}]`.',
     )
+
+    @field_validator("error_classes")
+    @classmethod
+    def _error_classes(cls, value: str) -> str:
+        try:
+            TypeAdapter(dict[str, dict[str, Failure]]).validate_json(value or "{}")
+        except ValueError as error:
+            raise ValueError(f"names no failures by provider and code: {error}") from None
+        return value
 
     @field_validator("rates", "reminders", "rules", "tenants")
     @classmethod
