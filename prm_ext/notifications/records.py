@@ -1,6 +1,15 @@
 """What has to be delivered, and how far it is: one document for each message to one recipient.
 
-    {_id: "tenant/request" or "tenant/request~occurrence~recipient", t, request, version, recipient, place, kind, …}
+    {_id: "tenant/request" or "tenant/request~occurrence~place", t: tenant, rev: counted with each change,
+     request: its id, version: the one that this was planned by, occurrence: "" or the time of one of several,
+     at: when it is to be sent, recipient: "Patient/1", given: an address that the request names, alone: no other delivery,
+     channels: those that the request names, lane: channel or "", priority: 0 to 3, kind, campaign, template,
+     state, status, due: when to look at it again, expires, token, lease, stale,
+     messages: [one for each channel that was tried, the last is the current one:
+         {id: of the Communication, channel, to, provider, sender, status, body, subject, html…, tries: [
+             {at, outcome: "unknown" until it is known, code, text, provider_id, ended}],
+          receipts: [keys], sent, delivered, read, failure, code, text}],
+     provider_ids: ["twilio|SM…"], failure, code, text: why it failed, created, updated}
 
 MongoDB holds the truth, and every step is one conditional change of one document; the broker only carries ids. States:
 
@@ -12,11 +21,12 @@ see of it, `Communication` and `CommunicationRequest`, is made from it by `prm_e
 that this is still to be done.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
+from pymongo.write_concern import WriteConcern
 
 from fhir_server.store.database import Database, Document
 
@@ -30,20 +40,29 @@ PRIORITY: Final[Mapping[str, int]] = {"stat": 0, "asap": 1, "urgent": 2, "routin
 OPEN: Final[tuple[State, ...]] = ("waiting", "queued", "sending", "sent", "held")
 
 INDEXES: Final = (
-    # The dispatcher: is something due, and whose.
-    IndexModel([("due", ASCENDING), ("t", ASCENDING), ("priority", ASCENDING)], partialFilterExpression={"state": "waiting"}),
-    IndexModel([("t", ASCENDING), ("priority", ASCENDING), ("due", ASCENDING)], partialFilterExpression={"state": "waiting"}),
+    # The dispatcher: what is due, and whose. `state` is among the keys, so that no document has to be read.
+    IndexModel(
+        [("state", ASCENDING), ("due", ASCENDING), ("t", ASCENDING), ("lane", ASCENDING), ("priority", ASCENDING)],
+        partialFilterExpression={"state": "waiting"},
+    ),
+    IndexModel(
+        [("state", ASCENDING), ("t", ASCENDING), ("lane", ASCENDING), ("priority", ASCENDING), ("due", ASCENDING)],
+        partialFilterExpression={"state": "waiting"},
+    ),
     # Leases that have run out, by state.
-    IndexModel([("state", ASCENDING), ("lease", ASCENDING)], partialFilterExpression={"lease": {"$exists": True}}),
+    IndexModel(
+        [("state", ASCENDING), ("lease", ASCENDING), ("t", ASCENDING), ("lane", ASCENDING)],
+        partialFilterExpression={"lease": {"$exists": True}},
+    ),
     IndexModel([("stale", ASCENDING)], partialFilterExpression={"stale": {"$exists": True}}),
     # What was claimed in one go, and what a worker holds.
     IndexModel([("token", ASCENDING)], partialFilterExpression={"token": {"$exists": True}}),
     # Receipts and replies.
-    IndexModel([("messages", ASCENDING)], partialFilterExpression={"messages": {"$exists": True}}),
+    IndexModel([("messages.id", ASCENDING)], partialFilterExpression={"messages.id": {"$exists": True}}),
     IndexModel([("provider_ids", ASCENDING)], partialFilterExpression={"provider_ids": {"$exists": True}}),
     IndexModel(
-        [("t", ASCENDING), ("address", ASCENDING), ("created", DESCENDING)],
-        partialFilterExpression={"address": {"$exists": True}},
+        [("t", ASCENDING), ("messages.to", ASCENDING), ("updated", DESCENDING)],
+        partialFilterExpression={"messages.to": {"$exists": True}},
     ),
     # The list of the product.
     IndexModel([("t", ASCENDING), ("created", DESCENDING), ("_id", DESCENDING)]),
@@ -57,16 +76,21 @@ INDEXES: Final = (
 )
 
 
-def key(tenant: str, request: str, occurrence: str = "", place: int = 0) -> str:
-    """Return the `_id` of a delivery: of the recipient in this place, at this occurrence of a request that repeats."""
+def key(tenant: str, request: str, occurrence: str = "", place: str = "") -> str:
+    """Return the `_id` of a delivery: to the recipient in a place (the first has none), at an occurrence where it repeats."""
     return f"{tenant}/{request}" if not occurrence and not place else f"{tenant}/{request}~{occurrence}~{place}"
 
 
+Step = Callable[[Document], Document | None]
+"""Returns what a delivery becomes, or None where nothing is to be changed; it may be called again with what others made."""
+
+
 class Deliveries:
-    """The collection, and its conditional changes. All times are given in UTC."""
+    """The collection, and its conditional changes. All times are in UTC."""
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection(COLLECTION)
+        self._fast = self.collection.with_options(write_concern=WriteConcern(w=1))
         self._prepared = False
 
     async def prepare(self) -> None:
@@ -79,46 +103,69 @@ class Deliveries:
         """Return a delivery."""
         return await self.collection.find_one({"_id": id_})
 
-    async def change(self, id_: str, where: Document, update: Document | Sequence[Document]) -> Document | None:
-        """Change a delivery if it is as `where` says, and return what it has become; None where it is not."""
-        found: Document | None = await self.collection.find_one_and_update(
-            {"_id": id_, **where}, update, return_document=ReturnDocument.AFTER
-        )
-        return found
+    async def advance(self, found: Document, step: Step) -> Document | None:
+        """Change a delivery that was read, from what it is by now; return what it has become.
+
+        None, and nothing is changed, where `step` says so or the delivery is gone.
+        """
+        while True:
+            changed = step(found)
+            if changed is None:
+                return None
+            changed = {**changed, "rev": found["rev"] + 1}
+            done = await self.collection.replace_one({"_id": found["_id"], "rev": found["rev"]}, changed)
+            if done.matched_count:
+                return changed
+            latest = await self.get(found["_id"])
+            if latest is None:
+                return None
+            found = latest
 
     async def claim(self, ids: Sequence[str], token: str, now: datetime, lease: timedelta) -> list[Document]:
-        """Take those of the waiting that nobody else has taken, for a bounded time; return them."""
+        """Take those of the waiting that nobody else has taken, for a bounded time; return their ids and priorities."""
         await self.collection.update_many(
             {"_id": {"$in": list(ids)}, "state": "waiting"},
-            {"$set": {"state": "queued", "token": token, "lease": now + lease, "updated": now}},
+            {"$set": {"state": "queued", "token": token, "lease": now + lease, "updated": now}, "$inc": {"rev": 1}},
             # Without it MongoDB reads all that wait: 500 claims a second in place of 24,000.
             hint="_id_",
         )
-        return [found async for found in self.collection.find({"token": token, "state": "queued"}, {"_id": 1, "priority": 1})]
+        return await self.collection.find({"token": token, "state": "queued"}, {"_id": 1, "priority": 1}).to_list()
+
+    async def release(self, token: str, now: datetime) -> None:
+        """Give back what was claimed and not begun."""
+        change: Document = {
+            "$set": {"state": "waiting", "updated": now},
+            "$unset": {"lease": "", "token": ""},
+            "$inc": {"rev": 1},
+        }
+        await self.collection.update_many({"token": token, "state": "queued"}, change)
 
     async def begin(self, id_: str, token: str, now: datetime, lease: timedelta) -> Document | None:
-        """Begin to send what was claimed; None where it is no longer ours: another has it, or it has been sent."""
-        return await self.change(
-            id_,
-            {"state": "queued", "token": token},
-            {"$set": {"state": "sending", "lease": now + lease, "updated": now}},
+        """Begin to work on what was claimed; None where it is no longer ours: another has it, or it is done."""
+        found: Document | None = await self.collection.find_one_and_update(
+            {"_id": id_, "state": "queued", "token": token},
+            {"$set": {"state": "sending", "lease": now + lease, "updated": now}, "$inc": {"rev": 1}},
+            return_document=ReturnDocument.AFTER,
         )
+        return found
 
-    async def later(self, id_: str, token: str, due: datetime, now: datetime, **values: Any) -> Document | None:
-        """Give back what is ours until it is due."""
+    async def expire(self, now: datetime) -> int:
+        """Let what was held too long be taken again, by whom it was held whatever; return how many."""
         change: Document = {
-            "$set": {"state": "waiting", "due": due, "updated": now, **values},
+            "$set": {"state": "waiting", "due": now, "updated": now},
             "$unset": {"lease": "", "token": ""},
+            "$inc": {"rev": 1},
         }
-        return await self.change(id_, {"token": token, "state": {"$in": ["queued", "sending"]}}, change)
+        done = await self.collection.update_many({"state": {"$in": ["queued", "sending", "sent"]}, "lease": {"$lt": now}}, change)
+        return done.modified_count
 
-    async def expired(self, state: State, now: datetime, limit: int) -> list[Document]:
-        """Return those whose lease has run out."""
-        return await self.collection.find({"state": state, "lease": {"$lt": now}}).limit(limit).to_list()
+    async def shown(self, found: Document) -> None:
+        """Note that clients see a delivery as it was read, unless it has been changed since."""
+        await self._fast.update_one({"_id": found["_id"], "rev": found["rev"]}, {"$unset": {"stale": ""}})
 
     async def by_message(self, reference: str) -> Document | None:
         """Return the delivery that a message of ours, by the id of its Communication, belongs to."""
-        return await self.collection.find_one({"messages": reference})
+        return await self.collection.find_one({"messages.id": reference})
 
     async def by_provider_id(self, provider: str, provider_id: str) -> Document | None:
         """Return the delivery that a message belongs to, by the provider's id of it."""
@@ -130,5 +177,5 @@ class Deliveries:
 
     async def sent_to(self, tenant: str, addresses: Iterable[str], limit: int = 20) -> list[Document]:
         """Return the latest deliveries to addresses, the newest first."""
-        wanted = {"t": tenant, "address": {"$in": sorted(addresses)}}
-        return await self.collection.find(wanted).sort("created", DESCENDING).limit(limit).to_list()
+        wanted = {"t": tenant, "messages.to": {"$in": sorted(addresses)}}
+        return await self.collection.find(wanted).sort("updated", DESCENDING).limit(limit).to_list()

@@ -34,7 +34,9 @@ class NotificationSettings(BaseSettings):
     )
 
     # Who delivers
-    sms: Text = Field("console", description="Who delivers SMS. `console`: nobody; messages land in an outbox that the API shows.")
+    sms: Text = Field(
+        "console", description="Who delivers SMS. `console`: nobody; messages land in an outbox that the API shows."
+    )
     whatsapp: Text = Field("console", description="Who delivers WhatsApp messages.")
     voice: Text = Field("console", description="Who calls.")
     email: Mail = Field("console", description="Who delivers email.")
@@ -48,6 +50,10 @@ class NotificationSettings(BaseSettings):
     twilio_timeout: float = Field(10.0, gt=0, description="How long an answer of a provider is awaited, in seconds.")
     sendgrid_key: str = Field("", repr=False, description="SendGrid API key.")
     sendgrid_base_url: str = Field("", description="Other base URL of SendGrid's API: its EU one, or a test server.")
+    sendgrid_activity: bool = Field(
+        False,
+        description="The SendGrid account has the Email Activity add-on: it is asked for messages whose answer was lost, and not yet told to be delivered.",
+    )
     sendgrid_webhook_key: str = Field("", description="Public key (base64) of SendGrid's signed event webhook.")
     ses_region: str = Field("us-east-1", description="Region of Amazon SES. Credentials are taken as boto3 takes them.")
     ses_base_url: str = Field("", description="Other endpoint of SES, for tests.")
@@ -73,7 +79,9 @@ class NotificationSettings(BaseSettings):
         description='What error codes of providers mean, where it is not what the table says, as JSON: `{"twilio": {"30003": "channel"}}`. `address`: wrong for good, `opted-out`, `content`: refused for good, `channel`: try another, `transient`: try again.',
     )
     receipt_hours: float = Field(
-        24.0, gt=0, description="How long receipts are awaited; then the provider is asked, and without an answer the outcome stays unknown."
+        24.0,
+        gt=0,
+        description="How long receipts are awaited; then the provider is asked, and without an answer the outcome stays unknown.",
     )
     rates: str = Field(
         "",
@@ -92,7 +100,9 @@ class NotificationSettings(BaseSettings):
 
     # What
     language: str = Field("en", description="Language of recipients whose resource names none.")
-    fallback: str = Field("whatsapp,sms,email", description="Channels in the order in which they are tried, where nothing else says so.")
+    fallback: str = Field(
+        "whatsapp,sms,email", description="Channels in the order in which they are tried, where nothing else says so."
+    )
     organisation: str = Field("", description="Name of the organisation, for the variable `organisation_name` and for answers.")
     reminders: str = Field(
         '{"booked": "appointment_confirmed", "cancelled": "appointment_cancelled", "before": {"24h": "appointment_reminder_24h", "1h": "appointment_reminder_1h"}}',

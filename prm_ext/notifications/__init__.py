@@ -1,0 +1,1 @@
+"""Notifications: CommunicationRequests that become delivered Communications (docs/notifications/README.md)."""

@@ -1,0 +1,240 @@
+"""From a CommunicationRequest to the deliveries that it asks for, and back when it asks for them no more.
+
+https://hl7.org/fhir/R4/communicationrequest-definitions.html
+
+It follows the change feed, which misses no version and may tell of one twice: what is planned already stays as it is.
+"""
+
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from pymongo import UpdateOne
+from pymongo.errors import BulkWriteError
+
+from fhir_server.events.event import Event
+from fhir_server.exchange import Context, Resource
+from fhir_server.store.database import Document
+from fhir_server.store.versions import Version
+from prm_ext.notifications.choosing import members_of
+from prm_ext.notifications.codes import ADDRESS, CAMPAIGN, INSTANTIATES, channels_of, kind_of
+from prm_ext.notifications.hours import zone_of
+from prm_ext.notifications.machine import ended
+from prm_ext.notifications.means import Means, MeansOf
+from prm_ext.notifications.occurrences import Occurrence, next_occurrence
+from prm_ext.notifications.records import PRIORITY, key
+
+TYPE: Final = "CommunicationRequest"
+_DUPLICATE_KEY: Final = 11000
+_SLACK: Final = timedelta(minutes=1)
+_UNSAFE: Final = re.compile(r"[^A-Za-z0-9.-]")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One recipient of a request."""
+
+    recipient: str
+    """Such as `Patient/1`, or `#it` of a contained resource; empty where only an address is given."""
+    given: str
+    """The address that the request names, if any."""
+    place: str
+    """What tells it from the other recipients; the first has none."""
+
+
+class Planner:
+    """Plans what requests ask for."""
+
+    def __init__(self, means: MeansOf) -> None:
+        self._means = means
+
+    async def handle(self, ctx: Context, event: Event) -> None:
+        """Bring the deliveries of a request in line with what it says now."""
+        version = await ctx.repo.current(TYPE, event.change.id)
+        if version is not None and self._means.settings.enabled:
+            await plan(ctx, await self._means(ctx), version)
+
+
+async def plan(ctx: Context, means: Means, version: Version) -> None:
+    """Bring the deliveries of a request in line with a version of it, unless a later one has been followed already."""
+    request = version.resource
+    if request is None or request["status"] not in ("active", "on-hold", "draft") or request.get("doNotPerform"):
+        await _cancel(ctx, means, version)
+    elif request["status"] != "active":
+        await _hold(ctx, means, version)
+    else:
+        # Of what repeats, only what comes from now on: nobody wants to be reminded of last week.
+        after = version.last_updated - _SLACK if "occurrenceTiming" in request else None
+        await _plan_occurrence(ctx, means, version, request, after)
+        await _resume(ctx, means, version, request)
+
+
+async def plan_next(ctx: Context, means: Means, version: Version, after: datetime) -> bool:
+    """Plan the occurrence of a request that follows one; False where that was the last."""
+    if version.resource is None:
+        return False
+    return await _plan_occurrence(ctx, means, version, version.resource, after)
+
+
+async def _plan_occurrence(ctx: Context, means: Means, version: Version, request: Resource, after: datetime | None) -> bool:
+    targets = [target async for target in _targets(ctx, request)]
+    occurrence = await occurrence_of(ctx, means, request, targets[0], after)
+    if occurrence is None:
+        return False
+    common = facts(ctx, means, version, request, occurrence)
+    alone = len(targets) == 1 and not occurrence.key
+    documents = [
+        _document(ctx.tenant, request["id"], occurrence, target, {**common, "alone": alone}, ctx.now()) for target in targets
+    ]
+    await _store(means, version.number, documents)
+    return True
+
+
+async def occurrence_of(
+    ctx: Context, means: Means, request: Resource, target: Target, after: datetime | None
+) -> Occurrence | None:
+    """Return when a request is due, in the time zone of its first recipient."""
+    settings = means.settings.of(ctx.tenant)
+    recipient = await _resource(ctx, target.recipient) if "occurrenceTiming" in request else None
+    zone = zone_of(recipient, settings.time_zone)
+    return next_occurrence(request, after=after, zone=zone, now=ctx.now())
+
+
+def facts(ctx: Context, means: Means, version: Version, request: Resource, occurrence: Occurrence) -> Document:
+    """Return what all deliveries of an occurrence have in common."""
+    latest = occurrence.at + timedelta(hours=means.settings.of(ctx.tenant).max_age_hours)
+    channels = channels_of(request.get("medium"))
+    found: Document = {
+        "version": version.number,
+        "at": occurrence.at,
+        "due": occurrence.at,
+        "expires": occurrence.until or latest,
+        "channels": list(channels),
+        "lane": channels[0] if channels else "",
+        "priority": PRIORITY.get(request.get("priority", "routine"), PRIORITY["routine"]),
+        "kind": kind_of(request.get("category")),
+        "updated": ctx.now(),
+    }
+    group = request.get("groupIdentifier", {})
+    if group.get("system") == CAMPAIGN:
+        found["campaign"] = group.get("value", "")
+    if template := template_of(request):
+        found["template"] = template
+    return found
+
+
+def template_of(request: Resource) -> str:
+    """Return the canonical URL of the template that a request is made from, or nothing."""
+    found = (one.get("valueCanonical", "") for one in request.get("extension", ()) if one.get("url") == INSTANTIATES)
+    return next(found, "")
+
+
+async def _targets(ctx: Context, request: Resource) -> AsyncIterator[Target]:
+    first = True
+    references = request.get("recipient") or ([request["subject"]] if "subject" in request else [{}])
+    for number, reference in enumerate(references):
+        for target in [one async for one in _expanded(ctx, reference, number)]:
+            yield Target(target.recipient, target.given, "") if first else target
+            first = False
+    if first:
+        yield Target("", "", "")
+
+
+async def _expanded(ctx: Context, reference: Resource, number: int) -> AsyncIterator[Target]:
+    who = _local(ctx, reference.get("reference", ""))
+    given = next((one.get("valueString", "") for one in reference.get("extension", ()) if one.get("url") == ADDRESS), "")
+    if not who.startswith("Group/"):
+        yield Target(who, given, str(number))
+        return
+    group = await _resource(ctx, who)
+    for member in members_of(group) if group is not None else ():
+        yield Target(member, "", f"{number}.{_UNSAFE.sub('.', member)}")
+
+
+def _local(ctx: Context, reference: str) -> str:
+    return reference.removeprefix(ctx.base_url + "/").partition("/_history/")[0]
+
+
+async def _resource(ctx: Context, reference: str) -> Resource | None:
+    type_, _, id_ = reference.partition("/")
+    version = await ctx.repo.current(type_, id_) if id_ else None
+    return version.resource if version is not None else None
+
+
+def _document(tenant: str, request: str, occurrence: Occurrence, target: Target, common: Document, now: datetime) -> Document:
+    return {
+        **common,
+        "_id": key(tenant, request, occurrence.key, target.place),
+        "t": tenant,
+        "rev": 1,
+        "request": request,
+        "occurrence": occurrence.key,
+        "recipient": target.recipient,
+        "given": target.given,
+        "state": "waiting",
+        "status": "queued",
+        "created": now,
+    }
+
+
+async def _store(means: Means, version: int, documents: list[Document]) -> None:
+    """Make deliveries, or change those that nobody is sending yet and that an earlier version planned."""
+    try:
+        await means.deliveries.collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        if error.details["writeConcernErrors"] or any(one["code"] != _DUPLICATE_KEY for one in error.details["writeErrors"]):
+            raise
+        present = [documents[one["index"]] for one in error.details["writeErrors"]]
+        await means.deliveries.collection.bulk_write([_replan(version, one) for one in present], ordered=False)
+
+
+def _replan(version: int, document: Document) -> UpdateOne:
+    open_or_cancelled: Document = {
+        "$or": [{"state": {"$in": ["waiting", "held"]}, "messages": {"$exists": False}}, {"state": "done", "status": "cancelled"}]
+    }
+    values = {name: value for name, value in document.items() if name not in ("_id", "rev", "created")}
+    return UpdateOne(
+        {"_id": document["_id"], "version": {"$lt": version}, **open_or_cancelled},
+        {"$set": values, "$inc": {"rev": 1}, "$unset": {"failure": "", "code": "", "text": ""}},
+    )
+
+
+async def _cancel(ctx: Context, means: Means, version: Version) -> None:
+    """End what has not left yet; what a worker holds sees by itself that its request is active no more."""
+    for found in await _open(ctx, means, version.id, ("waiting", "held")):
+
+        def cancelled(one: Document) -> Document | None:
+            if one["state"] not in ("waiting", "held") or one["version"] > version.number:
+                return None
+            return ended(
+                {**one, "version": version.number}, "cancelled", "cancelled", "", "The request was withdrawn.", ctx.now()
+            )
+
+        await means.deliveries.advance(found, cancelled)
+
+
+async def _hold(ctx: Context, means: Means, version: Version) -> None:
+    for found in await _open(ctx, means, version.id, ("waiting",)):
+
+        def held(one: Document) -> Document | None:
+            if one["state"] != "waiting" or one["version"] > version.number:
+                return None
+            return {**one, "state": "held", "version": version.number, "updated": ctx.now()}
+
+        await means.deliveries.advance(found, held)
+
+
+async def _resume(ctx: Context, means: Means, version: Version, request: Resource) -> None:
+    """Let go on what was held, and forget occurrences that an earlier version had and nobody has tried."""
+    of_request: Document = {"t": ctx.tenant, "request": version.id, "version": {"$lt": version.number}}
+    change: Document = {"$set": {"state": "waiting", "version": version.number, "updated": ctx.now()}, "$inc": {"rev": 1}}
+    if "occurrenceTiming" in request:
+        untried: Document = {"state": {"$in": ["waiting", "held"]}, "messages": {"$exists": False}}
+        await means.deliveries.collection.delete_many({**of_request, **untried})
+    await means.deliveries.collection.update_many({**of_request, "state": "held"}, change)
+
+
+async def _open(ctx: Context, means: Means, request: str, states: tuple[str, ...]) -> list[Document]:
+    return [one for one in await means.deliveries.of_request(ctx.tenant, request) if one["state"] in states]
