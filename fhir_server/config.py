@@ -384,6 +384,10 @@ class Settings(BaseSettings):
         True,
         description="Let `serve` also run a worker for queued work, such as the sending of notifications. Off where `fhir-server worker` does that.",
     )
+    heartbeat_file: Path | None = Field(
+        None,
+        description="File that `fhir-server worker` and `dispatcher` touch every five seconds while they live, for health checks of containers.",
+    )
     worker_threads: int = Field(16, ge=1, le=256, description="How many pieces of queued work one worker does at once.")
     redis_url: str = Field(
         "",

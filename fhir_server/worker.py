@@ -20,6 +20,7 @@ from celery import Celery
 from fhir_server.config import Settings
 from fhir_server.contexts import Contexts
 from fhir_server.extension import Job, load
+from fhir_server.heartbeat import beat
 from fhir_server.jobs import URGENT, USUAL, celery_app, task_name
 from fhir_server.search.index import index_models
 from fhir_server.search.vocabulary import WORDS
@@ -89,7 +90,10 @@ def _loop(settings: Settings) -> Iterator[tuple[Contexts, Submit]]:
             raise
 
     try:
-        yield asyncio.run_coroutine_threadsafe(enter(), loop).result(), submit
+        contexts = asyncio.run_coroutine_threadsafe(enter(), loop).result()
+        beating = asyncio.run_coroutine_threadsafe(beat(settings.heartbeat_file), loop)
+        yield contexts, submit
+        beating.cancel()
     finally:
         asyncio.run_coroutine_threadsafe(stack.aclose(), loop).result(10)
         loop.call_soon_threadsafe(loop.stop)

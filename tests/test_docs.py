@@ -143,6 +143,20 @@ def test_the_composition_has_a_store_of_media_and_a_scanner_and_waits_for_both()
     assert "minio-data:/data" in services["minio"]["volumes"]
 
 
+def test_the_composition_has_a_worker_and_a_dispatcher_on_the_same_data_as_the_server():
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    api = services["api"]["environment"]
+    assert (api["FHIR_EVENTS"], api["FHIR_WORKER"]) == ("false", "false")
+    for name in ("worker", "dispatcher"):
+        service = services[name]
+        assert service["command"] == [name]
+        shared = set(api) - {"FHIR_EVENTS", "FHIR_WORKER", "FHIR_ALLOW_UNAUTHENTICATED"}
+        assert {key: service["environment"][key] for key in shared} == {key: api[key] for key in shared}
+        assert service["environment"]["FHIR_HEARTBEAT_FILE"] in service["healthcheck"]["test"][-1]
+        assert service["depends_on"]["valkey"] == {"condition": "service_healthy"}
+        assert "ports" not in service
+
+
 def test_the_image_runs_without_root_and_has_a_health_check():
     lines = (ROOT / "Dockerfile").read_text().splitlines()
     user = next(line for line in reversed(lines) if line.startswith("USER "))

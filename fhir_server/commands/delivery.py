@@ -41,12 +41,15 @@ def dispatcher(*, data: Data = None) -> None:
     `serve` does the same unless FHIR_EVENTS=false. Several may run: each thing is done by one of them, and goes on when that
     one has died. Needs FHIR_REDIS_URL, or the embedded Valkey of a server that runs on the same data directory.
     """
-    from fhir_server.publisher import publish  # noqa: PLC0415 -- it takes long to import
+    from fhir_server.heartbeat import beat  # noqa: PLC0415 -- it takes long to import
+    from fhir_server.publisher import publish  # noqa: PLC0415
     from fhir_server.web import logs  # noqa: PLC0415
     from fhir_server.web.handover import stop_on_signals  # noqa: PLC0415
 
     async def main(settings: Settings) -> None:
+        beating = asyncio.create_task(beat(settings.heartbeat_file))
         await publish(settings, datetime.now(UTC), stop_on_signals())
+        beating.cancel()
 
     with _connected(settings_with(data_dir=data)) as settings:
         logs.configure(settings)
