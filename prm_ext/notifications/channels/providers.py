@@ -8,6 +8,10 @@ from prm_ext.notifications.channels.channel import Channel, Provider
 from prm_ext.notifications.channels.configuration import chosen, problems, sender
 from prm_ext.notifications.channels.console import Console
 from prm_ext.notifications.channels.errors import Errors
+from prm_ext.notifications.channels.sendgrid import Account as SendGridAccount
+from prm_ext.notifications.channels.sendgrid import SendGrid
+from prm_ext.notifications.channels.ses import Region, Ses
+from prm_ext.notifications.channels.smtp import Server, Smtp
 from prm_ext.notifications.channels.threads import Threads
 from prm_ext.notifications.channels.twilio import Account as TwilioAccount
 from prm_ext.notifications.channels.twilio import Twilio
@@ -16,6 +20,47 @@ from prm_ext.notifications.settings import NotificationSettings
 
 CONSOLE_SENDER: Final = "console"
 """The sender of messages to the console where none is set."""
+
+Account = TwilioAccount | SendGridAccount | Region | Server
+
+
+def _twilio(settings: NotificationSettings) -> Account:
+    return TwilioAccount(
+        settings.twilio_account_sid, settings.twilio_auth_token, settings.twilio_base_url, settings.twilio_timeout
+    )
+
+
+def _sendgrid(settings: NotificationSettings) -> Account:
+    return SendGridAccount(
+        settings.sendgrid_key,
+        settings.sendgrid_base_url,
+        settings.twilio_timeout,
+        settings.sendgrid_activity,
+        reports=bool(settings.sendgrid_webhook_key),
+    )
+
+
+def _ses(settings: NotificationSettings) -> Account:
+    return Region(settings.ses_region, settings.ses_base_url, settings.twilio_timeout, settings.ses_configuration_set)
+
+
+def _smtp(settings: NotificationSettings) -> Account:
+    return Server(
+        settings.smtp_host,
+        settings.smtp_port,
+        settings.smtp_user,
+        settings.smtp_password,
+        settings.smtp_tls,
+        settings.twilio_timeout,
+    )
+
+
+ACCOUNTS: Final[Mapping[str, Callable[[NotificationSettings], Account]]] = {
+    "twilio": _twilio,
+    "sendgrid": _sendgrid,
+    "ses": _ses,
+    "smtp": _smtp,
+}
 
 
 class Providers:
@@ -48,10 +93,7 @@ class Providers:
 
     def errors(self, tenant: str) -> Errors:
         """Return what error codes mean to a tenant."""
-        text = self._settings.of(tenant).error_classes
-        if text not in self._errors:
-            self._errors[text] = Errors.of(text)
-        return self._errors[text]
+        return self._table(self._settings.of(tenant).error_classes)
 
     async def close(self) -> None:
         """Give free what they hold."""
@@ -61,23 +103,27 @@ class Providers:
         self._threads.close()
 
     def _provider(self, name: str, settings: NotificationSettings) -> Provider:
-        account, make = self._makers[name](settings)
+        account = ACCOUNTS[name](settings)
         key = (name, account, settings.error_classes)
         if key not in self._made:
-            if settings.error_classes not in self._errors:
-                self._errors[settings.error_classes] = Errors.of(settings.error_classes)
-            self._made[key] = make(self._errors[settings.error_classes])
+            self._made[key] = self._make(account, self._table(settings.error_classes))
         return self._made[key]
 
-    @property
-    def _makers(self) -> Mapping[str, Callable[[NotificationSettings], tuple[Hashable, Callable[[Errors], Provider]]]]:
-        return {"twilio": self._twilio}
+    def _make(self, account: Account, errors: Errors) -> Provider:
+        match account:
+            case TwilioAccount():
+                return Twilio(account, threads=self._threads, errors=errors, known=self.known)
+            case SendGridAccount():
+                return SendGrid(account, threads=self._threads, errors=errors)
+            case Region():
+                return Ses(account, threads=self._threads, errors=errors)
+            case Server():
+                return Smtp(account, errors=errors, connections=self._threads.count)
 
-    def _twilio(self, settings: NotificationSettings) -> tuple[Hashable, Callable[[Errors], Provider]]:
-        account = TwilioAccount(
-            settings.twilio_account_sid, settings.twilio_auth_token, settings.twilio_base_url, settings.twilio_timeout
-        )
-        return account, lambda errors: Twilio(account, threads=self._threads, errors=errors, known=self.known)
+    def _table(self, text: str) -> Errors:
+        if text not in self._errors:
+            self._errors[text] = Errors.of(text)
+        return self._errors[text]
 
     async def known(self, provider: str, ids: Sequence[str], reference: str) -> Mapping[str, bool]:
         """Return which ids that a provider gave are known, and whether they are of the message with this reference."""
@@ -87,7 +133,7 @@ class Providers:
         found: dict[str, bool] = {}
         deliveries = self._database.collection(DELIVERIES)
         asked: dict[str, Any] = {"provider_ids": {"$in": sorted(wanted)}}
-        async for delivery in deliveries.find(asked, {"provider_ids": 1, "messages": 1}):
-            own = reference in delivery.get("messages", ())
+        async for delivery in deliveries.find(asked, {"provider_ids": 1, "messages.id": 1}):
+            own = any(one["id"] == reference for one in delivery.get("messages", ()))
             found |= {wanted[one]: own for one in delivery["provider_ids"] if one in wanted}
         return found

@@ -18,9 +18,11 @@ from twilio.twiml.voice_response import VoiceResponse
 
 from prm_ext.notifications.channels.channel import Accepted, Message, Outcome, Receipt, Refused, Unknown
 from prm_ext.notifications.channels.errors import Errors
+from prm_ext.notifications.channels.http import GATEWAYS, never_left
+from prm_ext.notifications.channels.masking import mask
 from prm_ext.notifications.channels.resemblance import resembles
 from prm_ext.notifications.channels.threads import Threads
-from prm_ext.notifications.channels.twilio_http import Client, never_left
+from prm_ext.notifications.channels.twilio_http import Client
 from prm_ext.notifications.channels.twilio_words import CALL, FAILED, MESSAGE, voice_language
 
 NAME: Final = "twilio"
@@ -166,23 +168,24 @@ class Twilio:
     def _failed(self, receipt: Receipt, found: Any, message: Message) -> Receipt:
         code = str(getattr(found, "error_code", None) or found.status)
         failure = FAILED.get(found.status) or self._errors.classify(NAME, code).failure
-        refused = self._errors.refused(NAME, code, _FAILING, str(getattr(found, "error_message", None) or ""), message)
-        return Receipt(receipt.key, "failed", receipt.at, receipt.reference, receipt.provider_id, failure, code, refused.text)
+        text = mask(str(getattr(found, "error_message", None) or ""), message)
+        return Receipt(receipt.key, "failed", receipt.at, receipt.reference, receipt.provider_id, failure, code, text)
 
     def _refusal(self, error: TwilioException, message: Message) -> Outcome:
         status, code = self._http.status, getattr(error, "code", None)
         if not status:
             raise error
-        if status >= _FAILING and code in (None, status):
+        if status in GATEWAYS or (status >= _FAILING and code in (None, status)):
             # Not Twilio but something in front of it has answered; what became of the message is not known.
             return Unknown(f"Twilio answered {status} without a code.")
         return self._errors.refused(
             NAME, str(code or status), status, self._text(error, message), message, self._http.retry_after
         )
 
-    def _text(self, error: Exception, message: Message) -> str:
+    @staticmethod
+    def _text(error: Exception, message: Message) -> str:
         text = getattr(error, "msg", None) or getattr(error, "detail", None) or getattr(error, "title", None)
-        return self._errors.refused(NAME, "", 0, str(text or type(error).__name__), message).text
+        return mask(str(text or type(error).__name__), message)
 
 
 def twiml(message: Message) -> str:

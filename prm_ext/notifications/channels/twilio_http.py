@@ -1,4 +1,4 @@
-"""How the Twilio SDK reaches Twilio: one session with its connections, a timeout, and what the SDK drops of an answer."""
+"""How the Twilio SDK reaches Twilio: with a timeout, over connections that are kept, and without losing what it drops."""
 
 import threading
 from collections.abc import Mapping
@@ -6,12 +6,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 from twilio.http.http_client import TwilioHttpClient
 from twilio.http.response import Response
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ProxyError
 
 from prm_ext.notifications.channels.errors import seconds
+from prm_ext.notifications.channels.http import Session
 
 HOST: Final = "https://api.twilio.com"
 
@@ -20,14 +19,10 @@ class Client(TwilioHttpClient):
     """Sends requests of the SDK. Many threads may use it."""
 
     def __init__(self, *, timeout: float, connections: int, base_url: str = "") -> None:
-        super().__init__(timeout=timeout)
+        super().__init__(pool_connections=False, timeout=timeout)
         self._base = base_url.rstrip("/")
+        self._pooled = Session(self._base or HOST, timeout=timeout, connections=connections)
         self._seen = threading.local()
-        adapter = HTTPAdapter(pool_connections=4, pool_maxsize=connections)
-        self.session.mount("https://", adapter)
-        self.session.mount("http://", adapter)
-        # Proxies and certificates of the environment; asked for once, not at each request.
-        self._environment = self.session.merge_environment_settings(self._base or HOST, {}, None, None, None)
 
     @property
     def retry_after(self) -> float | None:
@@ -50,15 +45,11 @@ class Client(TwilioHttpClient):
         timeout: float | None = None,
         allow_redirects: bool = False,
     ) -> Response:
-        """Send a request. Neither it nor its answer is logged or kept: both are about patients."""
+        """Send a request; redirects are never followed."""
+        del allow_redirects
         self._seen.status, self._seen.retry_after = 0, None
-        asked: Any = requests.Request(method.upper(), self._url(url), headers, params=params, data=data, auth=auth)
-        answer = self.session.send(
-            self.session.prepare_request(asked),
-            timeout=timeout or self.timeout,
-            allow_redirects=allow_redirects,
-            **self._environment,
-        )
+        asked = requests.Request(method.upper(), self._url(url), headers, params=params, data=data, auth=auth)
+        answer = self._pooled.send(asked, timeout=timeout)
         self._seen.status = answer.status_code
         self._seen.retry_after = seconds(answer.headers.get("Retry-After"))
         # Not `answer.text`, which guesses an encoding where none is named.
@@ -66,22 +57,10 @@ class Client(TwilioHttpClient):
 
     def close(self) -> None:
         """Close the connections."""
-        self.session.close()
+        self._pooled.close()
 
     def _url(self, url: str) -> str:
         if not self._base:
             return url
         parts = urlsplit(url)
         return self._base + parts.path + (f"?{parts.query}" if parts.query else "")
-
-
-def never_left(error: BaseException) -> bool:
-    """Tell whether a request failed before anything of it was sent: no connection was made."""
-    pending: list[object] = [error]
-    while pending:
-        one = pending.pop()
-        if isinstance(one, (NewConnectionError, ConnectTimeoutError, ProxyError, requests.exceptions.InvalidSchema)):
-            return True
-        if isinstance(one, BaseException):
-            pending += [*one.args, getattr(one, "reason", None), one.__cause__]
-    return False
