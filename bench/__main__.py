@@ -10,7 +10,7 @@ from typing import Any
 from bench.load import GENERATOR, READS, WRITES, Load
 from bench.report import machine, save
 
-PARTS = ("micro", "throughput", "ratios", "merge")
+PARTS = ("micro", "throughput", "ratios", "merge", "security")
 
 
 def main() -> int:
@@ -62,6 +62,10 @@ def _run(part: str, options: argparse.Namespace, load: Load) -> dict[str, Any]:
     if not GENERATOR.exists():
         raise SystemExit(f"The load generator {GENERATOR} is missing; `--parts micro` and `--search-size` run without it.")
     with tempfile.TemporaryDirectory(prefix="fhir-bench-state-") as directory:
+        if part == "security":
+            from bench.security import security  # noqa: PLC0415 -- each part loads what it needs only
+
+            return security(load, Path(directory))
         if part == "ratios":
             return parts.ratios(load, Path(directory))
         return parts.throughput(load, Path(directory), workers=options.workers, operations=options.ops)

@@ -60,8 +60,12 @@ def run(
     state: Path,
     watch: Mapping[str, int] | None = None,
     quiet: bool = False,
+    headers: Sequence[str] = (),
 ) -> dict[str, dict[str, Any]]:
-    """Return the medians of each operation; `state` keeps what was seeded, and the next run reads it."""
+    """Return the medians of each operation; `state` keeps what was seeded, and the next run reads it.
+
+    Every request gets the `headers` (`Name: value`).
+    """
     with tempfile.NamedTemporaryFile(suffix=".json") as out:
         command = [
             *(sys.executable, str(GENERATOR), "--base-url", base_url, "--ops", ",".join(operations)),
@@ -69,6 +73,8 @@ def run(
             *("--seconds", str(load.seconds), "--repeats", str(load.repeats), "--warmup", str(load.warmup)),
             *("--state-file", str(state), "--json-out", out.name),
         ]
+        for header in headers:
+            command += ["--header", header]
         for name, pid in (watch or {}).items():
             command += ["--watch", f"{name}={pid}"]
         if watch and load.noise_limit:

@@ -46,6 +46,27 @@ class Contexts:
         """Return the context of one request, which comes from an address; that of the server itself has no `access`."""
         if not self.database.keyring.is_ready(tenant):
             await self.database.keyring.ready(tenant)
+        registry = await self.registry(tenant)
+        return self._made(tenant, base_url, registry, request_id, principal or Principal(), access, address)
+
+    def at_hand(
+        self, base_url: str, registry: Registry, request_id: str, principal: Principal, access: Permissions, address: str
+    ) -> Context | None:
+        """Return the same where nothing has to be asked for it; `registry` is the one that `registry_at_hand` gave."""
+        if not self.database.keyring.is_ready(principal.tenant):
+            return None
+        return self._made(principal.tenant, base_url, registry, request_id, principal, access, address)
+
+    def _made(
+        self,
+        tenant: str,
+        base_url: str,
+        registry: Registry,
+        request_id: str,
+        principal: Principal,
+        access: Permissions | None,
+        address: str,
+    ) -> Context:
         return Context(
             repo=Repository(self.database, self._committer, tenant)
             if access is None
@@ -53,11 +74,11 @@ class Contexts:
             settings=self.settings,
             dispatch=handle,
             base_url=base_url,
-            registry=await self.registry(tenant),
+            registry=registry,
             behaviours=self.extensions.behaviours,
             operations=self._operations,
             added_operations=self.extensions.operations,
-            principal=principal or Principal(),
+            principal=principal,
             access=access,
             blobs=self.blobs,
             request_id=request_id,
@@ -68,6 +89,10 @@ class Contexts:
     async def registry(self, tenant: str) -> Registry:
         """Return the search parameters of a tenant."""
         return await self._registries.of(tenant)
+
+    def registry_at_hand(self, tenant: str) -> Registry | None:
+        """Return the search parameters of a tenant where nothing has to be asked for them."""
+        return self._registries.at_hand(tenant)
 
     async def of_tenant(self, tenant: str) -> Context:
         """Return the context of what the server does by itself."""

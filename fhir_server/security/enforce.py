@@ -39,6 +39,10 @@ def entered(ctx: Context, call: Call, operation: Operation | None = None) -> tup
     access, repo = ctx.access, ctx.repo
     if access is None or not isinstance(repo, GuardedRepository):
         return ctx, call
+    if call.interaction == "read" and repo.letters == READING:
+        _demand(access, call.type, READING)
+        plain = not (call.encoded and call.type in access.limits.hidden)
+        return ctx, call if plain else replace(call, encoded=False)
     check(access, call, operation)
     changes = call.interaction in _WRITES or (operation is not None and operation.affects_state)
     letters = CHANGING if changes else READING

@@ -133,6 +133,7 @@ class Permissions:
         """The search parameters that the principal may use."""
         self._base_url = base_url
         self._filters: dict[tuple[str, str], Filter] = {}
+        self._confined: dict[tuple[str, str], bool] = {}
         self._narrow: dict[tuple[str, str], _Narrow] = {}
         shown = json.dumps([principal.id, principal.issuer, tenant, limits.ways], default=_canonical, sort_keys=True)
         self.key = hashlib.sha256(shown.encode()).hexdigest()[:32]
@@ -166,7 +167,10 @@ class Permissions:
 
     def is_confined(self, type_: str, letters: str) -> bool:
         """Tell whether each of the letters is not allowed for some resources of a type."""
-        return all(self.filter(type_, letter) for letter in letters)
+        found = self._confined.get((type_, letters))
+        if found is None:
+            found = self._confined[type_, letters] = all(self.filter(type_, letter) for letter in letters)
+        return found
 
     def types(self, letter: str) -> frozenset[str]:
         """Return the types of which a letter is allowed for some resources."""

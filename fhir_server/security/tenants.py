@@ -13,7 +13,7 @@ from typing import Any, Final
 from pymongo.errors import DuplicateKeyError, PyMongoError
 
 from fhir_server.exchange import utc_now
-from fhir_server.fhir.outcome import forbidden
+from fhir_server.fhir.outcome import FhirError, forbidden
 from fhir_server.store.database import Database, Document
 
 COLLECTION: Final = "_tenants"
@@ -65,7 +65,20 @@ class Tenants:
         Raises:
             FhirError: 403, it is not known, it is suspended, or the token is of an issuer that may not speak for it.
         """
-        tenant = await self._of(name)
+        self._admit(name, await self._of(name), issuer)
+
+    def admits_at_once(self, name: str, issuer: str = "") -> bool:
+        """Tell whether a request is let in without asking anything; False: ask `admit`."""
+        known = self._known.get(name)
+        if known is None or self.clock() - known[0] >= REFRESH_SECONDS:
+            return False
+        try:
+            self._admit(name, known[1], issuer)
+        except FhirError:
+            return False
+        return True
+
+    def _admit(self, name: str, tenant: Tenant | None, issuer: str) -> None:
         if tenant is None:
             if name != self.database.settings.default_tenant:
                 raise forbidden("The token names a tenant that is not known here; `fhir-server tenants create` makes one.")

@@ -66,10 +66,10 @@ class Tokens:
         Raises:
             FhirError: 401, it is not valid; 503, that can not be found out at the moment.
         """
+        known = self.known(token)
+        if known is not None:
+            return known
         digest = hashlib.sha256(token.encode()).digest()
-        known = self._known.get(digest)
-        if known is not None and self._now() < known[0]:
-            return known[1]
         if self._now() < self._refused.get(digest, 0):
             raise _invalid("The token has been refused a moment ago.")
         try:
@@ -81,10 +81,10 @@ class Tokens:
                 self._refused[digest] = self._now() + REFUSED_SECONDS
             raise
 
-    def knows(self, token: str) -> bool:
-        """Tell whether a token has been verified lately."""
+    def known(self, token: str) -> Principal | None:
+        """Return who a token speaks for that has been verified lately."""
         known = self._known.get(hashlib.sha256(token.encode()).digest())
-        return known is not None and self._now() < known[0]
+        return known[1] if known is not None and self._now() < known[0] else None
 
     async def _found(self, token: str, digest: bytes) -> Principal:
         if len(token) > LONGEST:

@@ -56,7 +56,7 @@ class Lanes:
             ExecutionTimeout: MongoDB ended it after the command's `maxTimeMS`, as it would again.
             ServerSelectionTimeoutError: MongoDB is away.
         """
-        answer = await self._ask(database, {**command, "readConcern": _MAJORITY}, codec_options)
+        answer, _ = await self._ask(database, {**command, "readConcern": _MAJORITY}, codec_options)
         return None if answer is None else first_batch(answer, codec_options)
 
     async def run(self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]) -> Document | None:
@@ -66,8 +66,8 @@ class Lanes:
             ExecutionTimeout: MongoDB ended it after the command's `maxTimeMS`, as it would again.
             ServerSelectionTimeoutError: MongoDB is away.
         """
-        answer = await self._ask(database, {**command, "readConcern": _MAJORITY}, codec_options)
-        return None if answer is None else bson.decode(answer, codec_options)
+        answer, reply = await self._ask(database, {**command, "readConcern": _MAJORITY}, codec_options)
+        return reply or (None if answer is None else bson.decode(answer, codec_options))
 
     async def insert(
         self,
@@ -85,32 +85,34 @@ class Lanes:
             ServerSelectionTimeoutError: MongoDB is away.
         """
         command = {"insert": collection, "documents": documents, "ordered": False, "writeConcern": write_concern}
-        answer = await self._ask(database, command, codec_options)
-        reply = {} if answer is None else bson.decode(answer, codec_options)
-        return reply.get("n") == len(documents) and "writeConcernError" not in reply
+        _, reply = await self._ask(database, command, codec_options)
+        return reply is not None and reply.get("n") == len(documents) and "writeConcernError" not in reply
 
-    async def _ask(self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]) -> bytes | None:
+    async def _ask(
+        self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]
+    ) -> tuple[bytes | None, Document | None]:
+        """Return the answer to a command, and what it says unless it is a cursor; None and None: ask PyMongo."""
         lane = self._free.pop() if self._free else await self._open()
         if lane is None:
-            return None
+            return None, None
         body = bson.encode({**command, "$db": database}, codec_options=codec_options)
         try:
             answer = await lane.ask(next(self._numbers), body, self._seconds)
         except BaseException as error:
             await self._drop(lane)
             if isinstance(error, OSError | PyMongoError | AttributeError):
-                return None
+                return None, None
             raise
-        reply = {"ok": 1} if is_cursor(answer) else bson.decode(answer, codec_options)
-        if reply.get("ok"):
+        reply = None if is_cursor(answer) else bson.decode(answer, codec_options)
+        if reply is None or reply.get("ok"):
             self._free.append(lane)
-            return answer
+            return answer, reply
         if reply.get("code") == MAX_TIME_EXPIRED:
             self._free.append(lane)
             raise ExecutionTimeout(str(reply.get("errmsg", "")), MAX_TIME_EXPIRED, reply)
         # A server that is no longer the primary would refuse everything.
         await self._drop(lane)
-        return None
+        return None, None
 
     def interrupt(self) -> None:
         """Give up all that is under way, since MongoDB does not answer: it is asked again through PyMongo."""

@@ -54,12 +54,15 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     @property
     def keys(self) -> list[str]:
         """What it is found by: `parameter:entry`, as the search index writes entries."""
-        found = [f"patient:Patient/{one}" for one in self.patients]
+        found = ["patient:Patient/" + one for one in self.patients]
         if self.type and self.id:
-            found.append(f"{'patient' if self.type == 'Patient' else 'entity'}:{self.type}/{self.id}")
+            found.append(f"patient:Patient/{self.id}" if self.type == "Patient" else f"entity:{self.type}/{self.id}")
         if self.user:
-            found.append(f"{'patient' if self.user.startswith('Patient/') else 'agent'}:{self.user}")
-        found += [f"altid:{one}|" for one in (self.principal, self.client) if one]
+            found.append(("patient:" if self.user.startswith("Patient/") else "agent:") + self.user)
+        if self.principal:
+            found.append(f"altid:{self.principal}|")
+        if self.client:
+            found.append(f"altid:{self.client}|")
         return found
 
 

@@ -1,6 +1,5 @@
 """Where records come from: every Call of a request, and the doors where people and apps prove who they are."""
 
-import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -20,6 +19,8 @@ _inside: ContextVar[bool] = ContextVar("audited", default=False)
 """Whether a Call is under way that is recorded as a whole; what it asks for itself is part of it."""
 UNRECORDED: Final = frozenset({"capabilities"})
 """What everybody may read."""
+_COMPLETED: Final = frozenset({"delete", "transaction"})
+"""Changes whose records need a look at what was there before."""
 OFTEN: Final = 20
 """So many refusals of one address are recorded in a minute; the next one says how many were not."""
 MINUTE: Final = 60.0
@@ -38,30 +39,27 @@ class Recorder:
         """Answer a Call; return, or raise its refusal, when it is recorded."""
         if _inside.get() or call.interaction in UNRECORDED:
             return await handler(ctx, call)
-        self.trail.under_way += 1
-        try:
-            return await self._recorded(ctx, call, handler)
-        finally:
-            self.trail.under_way -= 1
-
-    async def _recorded(self, ctx: Context, call: Call, handler: Dispatch) -> Reply:
         began = self._clock()
         mark = _inside.set(True)
+        self.trail.under_way += 1
         try:
-            reply = await handler(ctx, call)
-        except asyncio.CancelledError:
-            raise
-        except FhirError as error:
-            await self._record(ctx, call, error, began)
-            raise
-        except Exception:
-            await self._record(ctx, call, None, began)
-            raise
+            try:
+                reply = await handler(ctx, call)
+            except FhirError as error:
+                await self._record(ctx, call, error, began)
+                raise
+            except Exception:
+                await self._record(ctx, call, None, began)
+                raise
+            finally:
+                _inside.reset(mark)
+            if call.interaction in _COMPLETED:
+                await self._record(ctx, call, reply, began)
+            elif self.trail.everything or changes(call) or ctx.principal.break_glass:
+                await self.trail.record(ctx.tenant, described(ctx, call, reply, began))
+            return reply
         finally:
-            _inside.reset(mark)
-        if self.trail.everything or changes(call) or ctx.principal.break_glass:
-            await self._record(ctx, call, reply, began)
-        return reply
+            self.trail.under_way -= 1
 
     def documents(
         self, ctx: Context, filter_: Mapping[str, Any], *, descending: bool, start: str = ""
@@ -71,7 +69,7 @@ class Recorder:
 
     async def _record(self, ctx: Context, call: Call, outcome: Outcome, began: float) -> None:
         records = described(ctx, call, outcome, began)
-        if call.interaction in ("delete", "transaction"):
+        if call.interaction in _COMPLETED:
             records = [await completed(ctx, record) for record in records]
         await self.trail.record(ctx.tenant, records)
 
