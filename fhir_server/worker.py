@@ -22,6 +22,7 @@ from fhir_server.contexts import Contexts
 from fhir_server.extension import Job, load
 from fhir_server.heartbeat import beat
 from fhir_server.jobs import URGENT, USUAL, celery_app, task_name
+from fhir_server.resources.blob_upkeep import SCAN_JOB, scan
 from fhir_server.search.index import index_models
 from fhir_server.search.vocabulary import WORDS
 from fhir_server.store.database import Database, connect
@@ -42,7 +43,7 @@ def work(settings: Settings) -> None:
     warnings.filterwarnings("ignore", module="celery.platforms")
     with _loop(settings) as (contexts, submit):
         app = celery_app(settings.redis_url, settings.mongodb_database)
-        for job in contexts.extensions.jobs.values():
+        for job in (Job(SCAN_JOB, scan), *contexts.extensions.jobs.values()):
             _register(app, job, contexts, submit)
         worker = app.Worker(
             pool="threads",

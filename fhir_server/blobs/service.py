@@ -137,26 +137,31 @@ class Blobs:
         """Scan what was kept while the scanner was away; return how much was looked at, and how much of it is infected."""
         scanned = infected = 0
         async for document in self.records.pending():
-            blob = await self.records.find(document["t"], document["h"])
-            if blob is None or blob.state != "ready":
-                continue
-            session = await Session(self.settings.clamd, self.settings.clamd_seconds).open()
-            try:
-                with suppress(DamagedError):
-                    async for piece in self.read(blob):
-                        await session.feed(piece)
-                verdict = await session.verdict()
-            finally:
-                session.close()
-            if verdict.outcome == "away":
+            outcome = await self.scan_late(document["t"], document["h"])
+            if outcome == "away":
                 break
-            scanned += 1
-            if verdict.outcome == "clean":
-                await self.records.scanned(blob.tenant, blob.sha256, "clean")
-            else:
-                infected += 1
-                await self.records.quarantine(blob.tenant, blob.sha256, verdict.detail)
+            scanned += outcome != ""
+            infected += outcome not in ("", "clean")
         return scanned, infected
+
+    async def scan_late(self, tenant: str, sha256: str) -> str:
+        """Scan one content that was kept without; return what was found, `away` without a scanner, "" where it is gone."""
+        blob = await self.records.find(tenant, sha256)
+        if blob is None or blob.state != "ready" or blob.scan != "unscanned":
+            return ""
+        session = await Session(self.settings.clamd, self.settings.clamd_seconds).open()
+        try:
+            with suppress(DamagedError):
+                async for piece in self.read(blob):
+                    await session.feed(piece)
+            verdict = await session.verdict()
+        finally:
+            session.close()
+        if verdict.outcome == "clean":
+            await self.records.scanned(blob.tenant, blob.sha256, "clean")
+        elif verdict.outcome != "away":
+            await self.records.quarantine(blob.tenant, blob.sha256, verdict.detail)
+        return verdict.outcome
 
     async def close(self) -> None:
         """Give free what is held."""
