@@ -16,6 +16,7 @@ from pymongo.errors import BulkWriteError
 
 from fhir_server.events.event import Event
 from fhir_server.exchange import Context, Resource
+from fhir_server.fhir.outcome import FhirError
 from fhir_server.store.database import Document
 from fhir_server.store.versions import Version
 from prm_ext.notifications.choosing import members_of
@@ -28,7 +29,6 @@ from prm_ext.notifications.records import PRIORITY, key
 
 TYPE: Final = "CommunicationRequest"
 _DUPLICATE_KEY: Final = 11000
-_SLACK: Final = timedelta(minutes=1)
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9.-]")
 
 
@@ -65,9 +65,7 @@ async def plan(ctx: Context, means: Means, version: Version) -> None:
     elif request["status"] != "active":
         await _hold(ctx, means, version)
     else:
-        # Of what repeats, only what comes from now on: nobody wants to be reminded of last week.
-        after = version.last_updated - _SLACK if "occurrenceTiming" in request else None
-        await _plan_occurrence(ctx, means, version, request, after)
+        await _plan_occurrence(ctx, means, version, request, None)
         await _resume(ctx, means, version, request)
 
 
@@ -80,10 +78,15 @@ async def plan_next(ctx: Context, means: Means, version: Version, after: datetim
 
 async def _plan_occurrence(ctx: Context, means: Means, version: Version, request: Resource, after: datetime | None) -> bool:
     targets = [target async for target in _targets(ctx, request)]
-    occurrence = await occurrence_of(ctx, means, request, targets[0], after)
+    try:
+        occurrence = await occurrence_of(ctx, means, request, targets[0], after)
+        refusal: Document = {}
+    except FhirError as error:
+        # What can not be understood ends at once, and says why.
+        occurrence, refusal = Occurrence(ctx.now(), None, ""), _refusal(error, ctx.now())
     if occurrence is None:
         return False
-    common = facts(ctx, means, version, request, occurrence)
+    common = {**facts(ctx, means, version, request, occurrence), **refusal}
     alone = len(targets) == 1 and not occurrence.key
     documents = [
         _document(ctx.tenant, request["id"], occurrence, target, {**common, "alone": alone}, ctx.now()) for target in targets
@@ -125,6 +128,12 @@ def facts(ctx: Context, means: Means, version: Version, request: Resource, occur
     return found
 
 
+def _refusal(error: FhirError, now: datetime) -> Document:
+    text = "; ".join(issue.diagnostics for issue in error.issues)
+    why = {"failure": "schedule", "code": "", "text": text}
+    return {**why, "state": "done", "status": "failed", "stale": now}
+
+
 def template_of(request: Resource) -> str:
     """Return the canonical URL of the template that a request is made from, or nothing."""
     found = (one.get("valueCanonical", "") for one in request.get("extension", ()) if one.get("url") == INSTANTIATES)
@@ -149,7 +158,7 @@ async def _expanded(ctx: Context, reference: Resource, number: int) -> AsyncIter
         yield Target(who, given, str(number))
         return
     group = await _resource(ctx, who)
-    for member in members_of(group) if group is not None else ():
+    for member in members_of(group, ctx.now()) if group is not None else ():
         yield Target(member, "", f"{number}.{_UNSAFE.sub('.', member)}")
 
 
@@ -165,6 +174,8 @@ async def _resource(ctx: Context, reference: str) -> Resource | None:
 
 def _document(tenant: str, request: str, occurrence: Occurrence, target: Target, common: Document, now: datetime) -> Document:
     return {
+        "state": "waiting",
+        "status": "queued",
         **common,
         "_id": key(tenant, request, occurrence.key, target.place),
         "t": tenant,
@@ -173,8 +184,6 @@ def _document(tenant: str, request: str, occurrence: Occurrence, target: Target,
         "occurrence": occurrence.key,
         "recipient": target.recipient,
         "given": target.given,
-        "state": "waiting",
-        "status": "queued",
         "created": now,
     }
 
@@ -192,12 +201,16 @@ async def _store(means: Means, version: int, documents: list[Document]) -> None:
 
 def _replan(version: int, document: Document) -> UpdateOne:
     open_or_cancelled: Document = {
-        "$or": [{"state": {"$in": ["waiting", "held"]}, "messages": {"$exists": False}}, {"state": "done", "status": "cancelled"}]
+        "$or": [
+            {"state": {"$in": ["waiting", "held"]}, "messages": {"$exists": False}},
+            {"state": "done", "status": "cancelled"},
+            {"state": "done", "failure": "schedule"},
+        ]
     }
     values = {name: value for name, value in document.items() if name not in ("_id", "rev", "created")}
     return UpdateOne(
         {"_id": document["_id"], "version": {"$lt": version}, **open_or_cancelled},
-        {"$set": values, "$inc": {"rev": 1}, "$unset": {"failure": "", "code": "", "text": ""}},
+        {"$set": values, "$inc": {"rev": 1}, "$unset": {name: "" for name in ("failure", "code", "text") if name not in values}},
     )
 
 

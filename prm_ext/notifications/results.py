@@ -16,7 +16,6 @@ from fhir_server.store.versions import Version, instant
 from fhir_server.store.writes import VersionConflictError
 from prm_ext.notifications.codes import (
     CONTENT_SID,
-    INSTANTIATES,
     NOT_DONE,
     PROVIDER,
     READ_AT,
@@ -80,7 +79,7 @@ class Results:
             if previous is not None and previous.resource is None:
                 return  # Somebody has deleted it.
             before = previous.resource if previous is not None else None
-            base = before if before is not None else _made(ctx, found, place, message, request)
+            base = before if before is not None else _made(found, place, message, request)
             resource = _moved(base, found, message)
             if before is not None and all(before.get(name) == resource.get(name) for name in _MOVING):
                 return
@@ -116,7 +115,7 @@ class Results:
 _MOVING: Final = ("status", "statusReason", "sent", "received", "identifier", "extension")
 
 
-def _made(ctx: Context, found: Document, place: int, message: Mapping[str, Any], version: Version | None) -> Resource:
+def _made(found: Document, place: int, message: Mapping[str, Any], version: Version | None) -> Resource:
     """Return the Communication of a message, but for what moves."""
     request = (version.resource if version is not None else None) or {}
     resource: Resource = {

@@ -39,7 +39,10 @@ PATIENCE_SECONDS: Final = 0.25
 """A limit that lets the message through so soon is waited for."""
 CHECK_PAUSE: Final = timedelta(minutes=10)
 CHECKS: Final = 6
+CONTENT_PAUSE: Final = timedelta(minutes=1)
+"""A file that is not given out yet, since it has to be scanned, is waited for."""
 _PERSIST_SECONDS: Final = 60.0
+_UNAVAILABLE: Final = 503
 
 
 class Sender:
@@ -106,7 +109,10 @@ class _Delivery:
             # The planner decides which occurrences there are.
             self._found = await self._advance(lambda one: {**one, "version": version.number}) or self._found
             return None
-        occurrence = await planning.occurrence_of(self._ctx, self._means, request, target, None)
+        try:
+            occurrence = await planning.occurrence_of(self._ctx, self._means, request, target, None)
+        except FhirError as error:
+            return await self._end("failed", "schedule", "; ".join(issue.diagnostics for issue in error.issues))
         if occurrence is None:
             return None
         facts = planning.facts(self._ctx, self._means, version, request, occurrence)
@@ -128,6 +134,8 @@ class _Delivery:
         try:
             content = await content_of(self._ctx, settings, request, recipient, reached.channel, reached.language)
         except FhirError as error:
+            if error.status == _UNAVAILABLE:
+                return await self._later(self._ctx.now() + CONTENT_PAUSE)
             return await self._end("failed", "content", "; ".join(issue.diagnostics for issue in error.issues))
         if await self._is_limited(reached, content):
             return self._found
@@ -186,11 +194,13 @@ class _Delivery:
         attempt = machine.unknown_try(self._found) or {}
         pair = self._means.providers.of(self._ctx.tenant, message["channel"])
         if pair is None or pair[0].name != message["provider"] or not pair[0].looks_up:
-            return await self._assume_lost()
+            await self._assume_lost()
+            return None
         provider = pair[0]
         outcome = await provider.find(self._message(provider, message, None, attempt))
         if outcome is None:
-            return await self._assume_lost()
+            await self._assume_lost()
+            return None
         if isinstance(outcome, Unknown):
             count = self._found.get("lookups", 0) + 1
             due = self._ctx.now() + Rules.at(self._settings, self._ctx.now()).pause(count, None)
@@ -284,7 +294,7 @@ def _record(id_: str, reached: Reach, content: Content) -> Document:
         "sender": reached.sender,
         "body": content.body,
         "subject": content.subject,
-        "language": content.language,
+        "language": content.language or reached.language,
         "content_sid": content.content_sid,
         "template": content.template,
         "unsubscribe_url": reached.unsubscribe_url,
