@@ -26,8 +26,6 @@ from prm_ext.notifications.records import PRIORITY
 from prm_ext.notifications.results import Results
 
 JOB: Final = "notification"
-CLAIM: Final = timedelta(seconds=60)
-"""What no worker has begun by then is queued again."""
 BUSY_SECONDS: Final = 0.1
 SWEEP_SECONDS: Final = 2.0
 STALE: Final = timedelta(seconds=10)
@@ -134,7 +132,8 @@ class Dispatcher:
         order = [("priority", ASCENDING), ("due", ASCENDING)]
         ids = [one["_id"] async for one in deliveries.collection.find(wanted, {"_id": 1}).sort(order).limit(room)]
         token = uuid.uuid4().hex
-        claimed = await deliveries.claim(ids, token, utc_now(), CLAIM) if ids else []
+        lease = timedelta(seconds=self._means.settings.claim_seconds)
+        claimed = await deliveries.claim(ids, token, utc_now(), lease) if ids else []
         if not claimed:
             return 0
         try:

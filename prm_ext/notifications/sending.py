@@ -33,8 +33,8 @@ from prm_ext.notifications.results import Results, message_id
 from prm_ext.notifications.templates.segments import segments
 from prm_ext.notifications.webhooks.places import callback_url
 
-LEASE: Final = timedelta(seconds=150)
-"""Longer than any provider is waited for; then another worker takes the delivery up."""
+_LEASE_SECONDS: Final = 20.0
+"""What all takes but the provider."""
 PATIENCE_SECONDS: Final = 0.25
 """A limit that lets the message through so soon is waited for."""
 CHECK_PAUSE: Final = timedelta(minutes=10)
@@ -55,7 +55,9 @@ class Sender:
         """Take a claimed delivery one step further; nothing is done where the claim does not hold any more."""
         ctx = await context_of(id_.partition("/")[0])
         means = await self._means(ctx)
-        found = await means.deliveries.begin(id_, token, ctx.now(), LEASE)
+        # A look-up and a send, each with as much time as a provider gets; then another worker takes the delivery up.
+        lease = timedelta(seconds=_LEASE_SECONDS + 3 * means.settings.twilio_timeout)
+        found = await means.deliveries.begin(id_, token, ctx.now(), lease)
         if found is None:
             return
         changed = await _Delivery(ctx, means, found, token).run()

@@ -13,7 +13,7 @@ from prm_ext.notifications.channels.channel import Failure
 Text = Literal["console", "twilio", "off"]
 Mail = Literal["console", "sendgrid", "ses", "smtp", "off"]
 
-SHARED = frozenset({"tenants", "twilio_timeout", "dispatch_seconds", "dispatch_window", "enabled"})
+SHARED = frozenset({"tenants", "twilio_timeout", "claim_seconds", "dispatch_seconds", "dispatch_window", "enabled"})
 """Settings that are the same for all tenants."""
 
 
@@ -88,6 +88,9 @@ class NotificationSettings(BaseSettings):
         description='Messages (SMS: segments) per second by sender or channel, as JSON: `{"+14155550100": 100, "sms": 3}`. Without one: SMS 1 for a long number, 3 toll-free, 100 for a short code, 10 for a name; WhatsApp 80, calls 1, email 100.',
     )
     dispatch_seconds: float = Field(0.5, gt=0, le=60, description="How often what is due is looked for, in seconds.")
+    claim_seconds: float = Field(
+        60.0, ge=1, description="What was queued and not begun for so long is queued again, since the broker may have lost it."
+    )
     dispatch_window: int = Field(200, ge=1, description="How many messages of one tenant may be on their way at once.")
 
     # When

@@ -23,6 +23,7 @@ class FaultServer:
         self._options = options
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("FHIR_")}
         self._environment |= {"FHIR_MONGODB_CACHE_MB": "256", "FHIR_LOG_REQUESTS": "false", "FHIR_MRN": "false"}
+        self._environment |= {"FHIR_WORKER": "false"}
         self._environment |= {f"FHIR_{name.upper()}": value for name, value in settings.items()}
         self._process: subprocess.Popen[str] | None = None
 
