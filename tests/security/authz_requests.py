@@ -285,6 +285,33 @@ def _entry(request: Request) -> Any:
     return found
 
 
+TRAIL: tuple[str, ...] = (
+    "AuditEvent?patient=p1",
+    "AuditEvent?patient=Patient/p2&_total=accurate",
+    "AuditEvent?entity=Observation/o1,Condition/c1",
+    "AuditEvent?outcome=4&_summary=count",
+    "AuditEvent?patient.name=smith",
+    "AuditEvent?patient.gender=female&_total=accurate",
+    "AuditEvent?entity:Observation.code=718-7",
+    "AuditEvent?_include=AuditEvent:patient&_count=3",
+    "AuditEvent?_include=AuditEvent:entity&_sort=-date&_count=5",
+    "AuditEvent?_id=log-00000000000-00000000-00000000-0000",
+    "AuditEvent/log-00000000000-00000000-00000000-0000",
+    "AuditEvent/_history",
+    "Patient?_has:AuditEvent:patient:action=R",
+    "Patient?_revinclude=AuditEvent:patient",
+    "Observation?_has:AuditEvent:entity:outcome=0",
+    "Patient/p2/AuditEvent",
+    "Patient/p1/AuditEvent?_count=2",
+)
+"""Questions to the audit trail, and by way of it to other resources."""
+
+
+def trail_request(rng: random.Random) -> Request:
+    """Return a request that could learn something from the audit trail."""
+    return Request("GET", rng.choice(TRAIL))
+
+
 def some_request(rng: random.Random) -> Request:
     """Return a request of any kind."""
     return rng.choice([*READS, *READS, *DEAR, *WRITES, *WRITES, operation, bundle])(rng)

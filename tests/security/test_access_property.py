@@ -9,9 +9,10 @@ import itertools
 import json
 import random
 import re
+from dataclasses import replace
 
 import pytest
-from authz_requests import TYPES, Dice, Request, some_request
+from authz_requests import TYPES, Dice, Request, some_request, trail_request
 from authz_server import AuthServer, ask, default_settings, token
 from authz_world import ACTORS, Actor, story
 
@@ -20,10 +21,13 @@ from fhir_server.store.documents import CODEC_OPTIONS
 
 REQUESTS, FEW = 410, 60
 """For each of twelve principals, and of two that may see nothing: 5,040, the entries of bundles and further pages not counted."""
+AUDITED, FEW_AUDITED = 60, 12
+"""So many more, where an audit trail is kept: 744."""
+TRAIL_SHARE = 0.2
 LETTERS = "cruds"
 FORBIDDEN = 403
 OPERATOR = Actor("an operator", {"scope": "system/*.cruds"}, lambda *_: True)
-_TIMES = re.compile(r'"20[0-9]{2}-[0-9T:.+-]*Z"|"id":"[0-9a-f-]{36}"')
+_TIMES = re.compile(r'"20[0-9]{2}-[0-9T:.+-]*Z"|"id":"[0-9a-f-]{36}"|log-[0-9a-f]{11}-[0-9a-f]{8}-[0-9a-f]{8}-[0-9a-f]{4}')
 _CURSOR = re.compile(r"(_cursor=)[^\"&]+")
 
 
@@ -93,8 +97,7 @@ async def test_answers_are_as_if_what_may_not_be_seen_were_not_there(clinic, num
     await clinic.copy(whole)
     await clinic.copy(part, visible)
     hidden = await _hidden(clinic, whole, visible)
-    rng, ids = Dice(number), _Ids(monkeypatch)
-    rng.types = tuple(type_ for type_ in TYPES if any(visible(type_, one["r"]) for one in clinic.types[type_][0] if "r" in one))
+    rng, ids = _dice(clinic, number, visible), _Ids(monkeypatch)
     for count in range(REQUESTS if rng.types else FEW):
         request = some_request(rng)
         answers = []
@@ -107,6 +110,54 @@ async def test_answers_are_as_if_what_may_not_be_seen_were_not_there(clinic, num
             everything = await _answers(clinic.server, part, OPERATOR, request)
             assert everything == answers[0], f"{actor.name} sees too little: {request}"
     assert await _hidden(clinic, whole, visible, hidden) == hidden
+
+
+@pytest.mark.parametrize("number", range(len(ACTORS)), ids=lambda number: ACTORS[number].name)
+async def test_answers_and_the_audit_trail_are_as_if_what_may_not_be_seen_were_not_there(clinic, number, monkeypatch):
+    actor = ACTORS[number]
+    whole, part = f"clinic-{number}-whole-audited", f"clinic-{number}-part-audited"
+
+    def visible(type_, resource):
+        return any(actor.allows(type_, letter, resource) for letter in LETTERS)
+
+    await clinic.copy(whole)
+    await clinic.copy(part, visible)
+    settings = default_settings("clinic0", clinic.server.settings.mongodb_uri, mrn=False, audit="all")
+    server = AuthServer(settings, clinic.server.database.mongodb)
+    rng, ids = _dice(clinic, 100 + number, visible), _Ids(monkeypatch)
+    asked = 0
+    for count in range(AUDITED if rng.types else FEW_AUDITED):
+        request = trail_request(rng) if rng.random() < TRAIL_SHARE else some_request(rng)
+        request = replace(request, headers={**request.headers, "X-Request-Id": f"r-{count}"})
+        answers = []
+        for tenant in (whole, part):
+            ids.start(count)
+            answers.append(await _answers(server, tenant, actor, request))
+        assert answers[0] == answers[1], f"{actor.name}: {request}"
+        assert all(status < 500 for status, _, _ in answers[0]), f"{request} {answers[0]}"
+        asked += len(answers[0])
+    trails = [await _trail(server, tenant) for tenant in (whole, part)]
+    assert trails[0] == trails[1]
+    assert len(trails[0]) >= asked
+
+
+async def _trail(server: AuthServer, tenant: str) -> list[str]:
+    """Return the events of a tenant's trail, the oldest first, but for times and their own ids."""
+    found, path = [], "/fhir/AuditEvent?_sort=date&_count=500"
+    bearer = token({"tenant": tenant, "sub": "auditor", "scope": "system/AuditEvent.rs"})
+    while path:
+        _, _, body = await ask(server, "GET", path, {"Authorization": f"Bearer {bearer}"})
+        bundle = json.loads(body)
+        found += [_TIMES.sub("*", json.dumps(one["resource"], separators=(",", ":"))) for one in bundle.get("entry", ())]
+        path = next((one["url"].removeprefix("http://test") for one in bundle["link"] if one["relation"] == "next"), "")
+    return [one for one in found if '"altId":"auditor"' not in one]
+
+
+def _dice(clinic, number: int, visible) -> Dice:
+    """Return random numbers that mostly fall on types of which something may be seen."""
+    rng = Dice(number)
+    rng.types = tuple(type_ for type_ in TYPES if any(visible(type_, one["r"]) for one in clinic.types[type_][0] if "r" in one))
+    return rng
 
 
 def _is_plain(request: Request) -> bool:
@@ -144,7 +195,8 @@ async def _answers(server: AuthServer, tenant: str, actor: Actor, request: Reque
         following = re.search(r'"relation":"next","url":"http://test([^"]+)"', text)
         if not following or request.method != "GET":
             break
-        path, answered = following[1], Request("GET", "")
+        kept_headers = {name: value for name, value in request.headers.items() if name == "X-Request-Id"}
+        path, answered = following[1], Request("GET", "", headers=kept_headers)
     return found
 
 
