@@ -8,6 +8,7 @@ from pydantic import Field, TypeAdapter, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from fhir_server.exchange import Context
+from prm_ext.notifications.appointments import templates_of
 from prm_ext.notifications.channels.channel import Failure
 
 Text = Literal["console", "twilio", "off"]
@@ -125,7 +126,16 @@ class NotificationSettings(BaseSettings):
             raise ValueError(f"names no failures by provider and code: {error}") from None
         return value
 
-    @field_validator("rates", "reminders", "rules", "tenants")
+    @field_validator("reminders")
+    @classmethod
+    def _reminders(cls, value: str) -> str:
+        try:
+            templates_of(value)
+        except ValueError as error:
+            raise ValueError(f"names no templates for appointments: {error}") from None
+        return value
+
+    @field_validator("rates", "rules", "tenants")
     @classmethod
     def _json(cls, value: str) -> str:
         try:
