@@ -53,6 +53,7 @@ def openid_configuration(settings: Settings) -> dict[str, Any]:
     place = Place.of(settings)
     return {
         **_metadata(place, settings),
+        "userinfo_endpoint": place.url(paths.USERINFO),
         "subject_types_supported": ["public"],
         "id_token_signing_alg_values_supported": ["RS256"],
         "response_modes_supported": ["query"],

@@ -14,6 +14,7 @@ REVOKE: Final = "/auth/revoke"
 REGISTER: Final = "/auth/register"
 LAUNCH: Final = "/auth/launch"
 MANAGE: Final = "/auth/manage"
+USERINFO: Final = "/auth/userinfo"
 JWKS: Final = "/auth/jwks.json"
 _FHIR: Final = "/fhir"
 

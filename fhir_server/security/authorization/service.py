@@ -26,6 +26,7 @@ from fhir_server.security.authorization.revoked import Revoked
 from fhir_server.security.authorization.sealing import Sealer
 from fhir_server.security.authorization.sessions import Sessions
 from fhir_server.security.authorization.users import User, Users
+from fhir_server.security.tenants import Tenants
 from fhir_server.store.database import Database
 
 
@@ -42,6 +43,7 @@ class Service:
         self.now = now
         self.place = Place.of(settings)
         self.sealer = Sealer(database)
+        self.tenants = Tenants(database)
         self.users = Users(database)
         self.clients = Clients(database)
         self.revoked = Revoked(database, now)

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from fhir_server.fhir.outcome import FhirError
 from fhir_server.security.authorization import place as paths
 from fhir_server.security.authorization import requests
 from fhir_server.security.authorization.attempts import Key
@@ -16,9 +17,11 @@ from fhir_server.security.authorization.bridge import in_thread
 from fhir_server.security.authorization.launching import made
 from fhir_server.security.authorization.server import Server
 from fhir_server.security.authorization.service import Service
+from fhir_server.security.authorization.userinfo import BearerError, userinfo
 from fhir_server.web.smart import recording
 from fhir_server.web.smart.browser import FormError, address, read_bytes, read_params
 
+FORBIDDEN = 403
 _NO_STORE = {"Cache-Control": "no-store"}
 Answer = Callable[[requests.Request], requests.Reply]
 
@@ -39,7 +42,11 @@ class Api:
         }
         if self._service.settings.auth_registration != "off":
             ways[paths.REGISTER] = self.register
-        return [*(Route(path, way, methods=["POST"]) for path, way in ways.items()), Route(paths.JWKS, self.jwks)]
+        return [
+            *(Route(path, way, methods=["POST"]) for path, way in ways.items()),
+            Route(paths.JWKS, self.jwks),
+            Route(paths.USERINFO, self.userinfo, methods=["GET", "POST"]),
+        ]
 
     async def token(self, request: Request) -> Response:
         """Give tokens: https://www.rfc-editor.org/rfc/rfc6749#section-3.2."""
@@ -63,6 +70,26 @@ class Api:
         """Give the public keys."""
         await self._service.prepare()
         return JSONResponse(await self._service.keys.published(), headers={"Cache-Control": "public, max-age=60"})
+
+    async def userinfo(self, request: Request) -> Response:
+        """Tell who a token speaks for: https://openid.net/specs/openid-connect-core-1_0.html#UserInfo."""
+        await self._service.prepare()
+        scheme, _, token = request.headers.get("authorization", "").strip().partition(" ")
+        if "access_token" in request.query_params:
+            return _refusal(400, "invalid_request", "A token belongs into the header Authorization, not into the URL.")
+        if scheme.lower() != "bearer" or not token.strip():
+            return Response(status_code=401, headers={"WWW-Authenticate": "Bearer", **_NO_STORE})
+        try:
+            return JSONResponse(await userinfo(self._service, token.strip()), headers=_NO_STORE)
+        except BearerError as error:
+            found = error.status, error.error, str(error)
+        except FhirError as error:
+            if error.status != FORBIDDEN:
+                raise
+            found = error.status, "invalid_token", "The organisation of the user is suspended."
+        await recording.refused(self._service, request, "token", *found[:2])
+        challenge = f'Bearer error="{found[1]}", error_description="{found[2]}"'
+        return _refusal(*found, {"WWW-Authenticate": challenge})
 
     async def register(self, request: Request) -> Response:
         """Register a client: https://www.rfc-editor.org/rfc/rfc7591#section-3."""

@@ -18,7 +18,7 @@ from fhir_server.security.authorization import place as paths
 METHODS: Final = "GET, HEAD, POST, PUT, PATCH, DELETE"
 FRESH_SECONDS: Final = 30.0
 MOST: Final = 1000
-_ENDPOINTS: Final = (paths.TOKEN, paths.REVOKE, paths.INTROSPECT, paths.REGISTER)
+_ENDPOINTS: Final = (paths.TOKEN, paths.REVOKE, paths.INTROSPECT, paths.REGISTER, paths.USERINFO)
 _FHIR: Final = "/fhir"
 
 

@@ -20,7 +20,7 @@ from fhir_server.web.smart.login import Asking, Login, login_page
 from fhir_server.web.smart.pages import error_page, page, see
 from fhir_server.web.smart.smart import Smart, Visitor
 
-Act = Callable[["ManagePages", Visitor, User, dict[str, list[str]]], Awaitable[Response]]
+Act = Callable[["ManagePages", Request, Visitor, User, dict[str, list[str]]], Awaitable[Response]]
 
 
 class ManagePages:
@@ -65,7 +65,7 @@ class ManagePages:
                 return error_page(str(error), error.status)
             if visitor.user is None:
                 return see(self._url)
-            return await act(self, visitor, visitor.user, values)
+            return await act(self, request, visitor, visitor.user, values)
 
         return endpoint
 
@@ -93,13 +93,13 @@ class ManagePages:
             "items": items(grant.scopes),
         }
 
-    async def _revoke(self, visitor: Visitor, user: User, values: dict[str, list[str]]) -> Response:
+    async def _revoke(self, _request: Request, visitor: Visitor, user: User, values: dict[str, list[str]]) -> Response:
         grant = await self._service.grants.get(first(values, "grant"))
         if grant is not None and grant.user == user.id:
             await self._service.grants.revoke(grant.id)
         return await self._page(visitor, user, done="The app has no access any more.")
 
-    async def _password(self, visitor: Visitor, user: User, values: dict[str, list[str]]) -> Response:
+    async def _password(self, _request: Request, visitor: Visitor, user: User, values: dict[str, list[str]]) -> Response:
         key = Key(f"password:{user.id}", 5)
         if pause := await self._service.attempts.pause([key]):
             return error_page("There were too many attempts. Try again later.", 429, retry_after=pause)
@@ -118,9 +118,9 @@ class ManagePages:
         set_cookie(response, self._service.place, cookie)
         return response
 
-    async def _log_out(self, visitor: Visitor, user: User, _values: dict[str, list[str]]) -> Response:
+    async def _log_out(self, request: Request, visitor: Visitor, user: User, _values: dict[str, list[str]]) -> Response:
         await self._service.sessions.end(visitor.session)
-        await recording.logout(self._service, user)
+        await recording.logout(self._service, request, user)
         response = see(self._url)
         drop_cookie(response, self._service.place)
         return response

@@ -29,10 +29,18 @@ async def login(service: Service, request: Request, user: User | None, *, status
         )
 
 
-async def logout(service: Service, user: User) -> None:
+async def logout(service: Service, request: Request, user: User) -> None:
     """Record that somebody logged out."""
     if service.recorder is not None:
-        await service.recorder.event(user.tenant, "logout", "logout", principal=user.id)
+        where, seen = address(request, service.settings), observation(request.scope).request_id
+        await service.recorder.event(user.tenant, "logout", "logout", principal=user.id, address=where, request_id=seen)
+
+
+async def refused(service: Service, request: Request, code: str, status: int, error: str) -> None:
+    """Record that a token did not open something here."""
+    if service.recorder is not None:
+        where, seen = address(request, service.settings), observation(request.scope).request_id
+        await service.recorder.refused(service.settings.default_tenant, code, status, where, seen, error)
 
 
 async def token(service: Service, request: Request, response: Response) -> None:
@@ -47,7 +55,7 @@ async def token(service: Service, request: Request, response: Response) -> None:
         return
     claims = _claims(str(body.get("access_token", "")))
     await service.recorder.event(
-        str(claims.get("org_id") or service.settings.default_tenant),
+        str(claims.get("tenant") or service.settings.default_tenant),
         "login",
         "token",
         principal=str(claims.get("sub", "")),

@@ -3,11 +3,12 @@
 from typing import Any
 
 import httpx
-from auth_world import PASSWORD, Browser, World, request_params
+from auth_world import PASSWORD, Browser, World, request_params, tokens_for
 from pymongo.asynchronous.database import AsyncDatabase
 
 from fhir_server.security.audit.record import Record, unpacked
 from fhir_server.security.audit.trail import PARTITION
+from fhir_server.security.authorization.users import User
 
 
 async def records(database: AsyncDatabase[dict[str, Any]], tenant: str) -> list[Record]:
@@ -48,3 +49,28 @@ async def test_refused_tokens_are_recorded(web: httpx.AsyncClient, world: World,
     (one,) = await records(database, world.tenant)
     assert (one.kind, one.code, one.status) == ("refused", "token", 400)
     assert "made-up-code" not in repr(one)
+
+
+async def test_tokens_are_recorded_in_the_organisation_of_their_user(
+    browser: Browser, world: World, database: AsyncDatabase[dict[str, Any]]
+) -> None:
+    """An organisation that is not the default one finds in its own trail who got tokens, and a logout with its address."""
+    north = f"{world.tenant}-north"
+    await world.service.users.change(world.patient_user.name, tenant=north, fhir_user="")
+    await world.service.clients.change(world.public.id, tenant=north)
+    await tokens_for(browser, world.public, await _again(world), "openid")
+    await browser.go("GET", "/auth/manage")
+    await browser.submit("logout")
+    found = await records(database, north)
+    assert [(one.kind, one.code, one.principal, one.client) for one in found[-2:]] == [
+        ("login", "token", world.patient_user.id, world.public.id),
+        ("logout", "logout", world.patient_user.id, ""),
+    ]
+    assert all(one.address.startswith("2001:db8::") and one.request_id for one in found)
+    assert not [one for one in await records(database, world.tenant) if one.code == "token"]
+
+
+async def _again(world: World) -> User:
+    user = await world.service.users.named(world.patient_user.name)
+    assert user is not None
+    return user
