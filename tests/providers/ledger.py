@@ -41,17 +41,19 @@ class Ledger:
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
+        self._by_id: dict[str, Entry] = {}
         self.refused: Counter[str] = Counter()
         """How often which code was answered."""
 
     def add(self, entry: Entry) -> Entry:
         """Accept."""
         self.entries.append(entry)
+        self._by_id[entry.id] = entry
         return entry
 
     def find(self, id_: str) -> Entry | None:
         """Return an entry by the id that the provider gave it."""
-        return next((one for one in reversed(self.entries) if one.id == id_), None)
+        return self._by_id.get(id_)
 
     def of(self, key: str) -> list[Entry]:
         """Return the entries with a reference, or of whom was told what."""
@@ -64,6 +66,7 @@ class Ledger:
     def clear(self) -> None:
         """Forget all."""
         self.entries.clear()
+        self._by_id.clear()
         self.refused.clear()
 
     def to_json(self) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import asyncio
 import email
 import ssl
+import warnings
 from email.policy import default
 from typing import Any
 
@@ -41,6 +42,12 @@ class SmtpServer:
 
         def make() -> SMTP:
             self.sessions += 1
+            with warnings.catch_warnings():
+                # It does not know of TLS from the beginning.
+                warnings.simplefilter("ignore", UserWarning)
+                return made()
+
+        def made() -> SMTP:
             return SMTP(
                 self,
                 hostname="mx.example.org",
@@ -65,7 +72,8 @@ class SmtpServer:
     def _authenticate(self, server: Any, session: Any, envelope: Any, mechanism: str, data: Any) -> AuthResult:
         del server, session, envelope, mechanism
         assert isinstance(data, LoginPassword)
-        return AuthResult(success=self.logins.get(data.login.decode()) == data.password.decode())
+        right = self.logins.get(data.login.decode()) == data.password.decode()
+        return AuthResult(success=right, handled=False)
 
     async def handle_MAIL(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]) -> str:  # noqa: N802 -- a name of aiosmtpd's
         """Take a sender."""

@@ -71,7 +71,7 @@ class HttpServer:
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
         self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
+        self._open: dict[asyncio.StreamWriter, asyncio.Task[None] | None] = {}
         self.port = 0
 
     async def start(self, port: int = 0) -> None:
@@ -83,12 +83,14 @@ class HttpServer:
         """Listen no more, and close all connections."""
         if self._server is not None:
             self._server.close()
-            for writer in list(self._writers):
+            serving = [task for task in self._open.values() if task is not None]
+            for writer in list(self._open):
                 writer.transport.abort()
+            await asyncio.gather(*serving, return_exceptions=True)
             await self._server.wait_closed()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
+        self._open[writer] = asyncio.current_task()
         try:
             while (request := await _read(reader, writer)) is not None:
                 try:
@@ -104,7 +106,7 @@ class HttpServer:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self._writers.discard(writer)
+            del self._open[writer]
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()

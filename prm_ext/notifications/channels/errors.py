@@ -38,24 +38,28 @@ def _all(failure: Failure, codes: Iterable[int | str]) -> dict[str, ErrorClass]:
 
 TWILIO: Final[Mapping[str, ErrorClass]] = {
     # The number is none, can not be reached for good, or takes no messages.
-    **_all("address", (13223, 13224, 21211, 21214, 21217, 21265, 21401, 21407, 21421, 21614, 21635, 30005, 30006, 30011)),
+    **_all("address", (13223, 13224, 21202, 21211, 21214, 21217, 21265, 21401, 21407, 21421, 21614, 21635, 30005, 30006)),
     **_all("opted-out", (21610,)),
     # Credentials, permissions, regions and senders of the account.
-    **_all("content", (20003, 20004, 20005, 20006, 20008, 20010, 20404, 21205, 21210, 21212, 21213, 21215, 21216, 21219)),
-    **_all("content", (21408, 21603, 21606, 21608, 21612, 21618, 21620, 21621, 21701, 21703, 21705, 21712)),
-    # What the message says, and what filters of carriers make of it.
-    **_all("content", (21602, 21604, 21605, 21617, 21619, 21623, 21654, 21655, 21656, 30004, 30007, 30019, 30024)),
-    **_all("content", (30032, 30034, 30035, 30037, 30038, 30039, 30044, 30450)),
-    # WhatsApp: not a user, outside of the window, template or sender not usable. An SMS may get through.
-    **_all("channel", (63001, 63002, 63003, 63005, 63007, 63010, 63013, 63015, 63016, 63019, 63020, 63021, 63022, 63024)),
-    **_all("channel", (63025, 63026, 63027, 63028, 63032, 63033, 63036, 63040, 63041, 63042, 63049, 63051, 63112)),
+    **_all("content", (20001, 20003, 20004, 20005, 20006, 20008, 20009, 20404, 21201, 21203, 21205, 21210, 21212, 21213)),
+    **_all("content", (13227, 21215, 21216, 21219, 21408, 21601, 21603, 21604, 21606, 21607, 21608, 21609, 21612, 21621)),
+    **_all("content", (21622, 21701, 21703, 21704, 21705, 21712, 30002, 30018, 30024, 30032, 30033, 30034, 30035, 30037)),
+    **_all("content", (30040, 30041, 30044)),
+    # What the message says or costs, and what filters of carriers make of it.
+    **_all("content", (21602, 21605, 21617, 21618, 21619, 21620, 21623, 21654, 21655, 21656, 30004, 30007, 30010, 30012)),
+    **_all("content", (30019, 30038, 30039, 30450, 30453, 63019, 63031)),
+    # WhatsApp: not a user, outside of the window, template or sender not usable. An SMS may get through. So may a text
+    # where a picture does not.
+    **_all("channel", (30011, 63001, 63002, 63003, 63005, 63006, 63007, 63008, 63013, 63014, 63015, 63016, 63020, 63021)),
+    **_all("channel", (63022, 63024, 63025, 63026, 63027, 63028, 63029, 63030, 63032, 63033, 63036, 63037, 63040, 63041)),
+    **_all("channel", (63042, 63049, 63051, 63112)),
     # Limits, queues, carriers that fail.
-    **_all("transient", (20429, 20500, 20503, 21611, 30001, 30002, 30008, 30010, 30017, 30022, 63017, 63018)),
+    **_all("transient", (20429, 20500, 20503, 21611, 30001, 30008, 30017, 30022, 30036, 30410, 63009, 63010, 63012, 63018)),
+    **_all("transient", (63023,)),
     # The handset is off or out of reach: tried once more, hours later.
     "30003": ErrorClass("transient", attempts=2, pause=4 * HOURS),
-    # The limit of a day is used up.
-    "30023": ErrorClass("transient", pause=1 * HOURS),
-    "63038": ErrorClass("transient", pause=1 * HOURS),
+    # The messages of a day are used up.
+    **{str(code): ErrorClass("transient", pause=1 * HOURS) for code in (30023, 30027, 63038)},
 }
 
 SENDGRID: Final[Mapping[str, ErrorClass]] = {
@@ -81,16 +85,18 @@ SES: Final[Mapping[str, ErrorClass]] = {
     **_all(
         "content", ("MessageRejected", "MailFromDomainNotVerifiedException", "NotFoundException", "AccountSuspendedException")
     ),
-    **_all("content", ("ConflictException", "ValidationException", "Reject", "RenderingFailure", "Permanent.ContentRejected")),
-    **_all("content", ("Permanent.MessageTooLarge", "Permanent.AttachmentRejected", "Permanent.UnsubscribedRecipient")),
+    **_all("content", ("ConflictException", "ValidationException", "Reject", "RenderingFailure")),
+    **_all("content", ("Transient.MessageTooLarge", "Transient.ContentRejected", "Transient.AttachmentRejected")),
     **_all("transient", ("TooManyRequestsException", "Throttling", "ThrottlingException", "RequestTimeout", "InternalFailure")),
     **_all("transient", ("ServiceUnavailable", "InternalServiceErrorException", "RequestExpired")),
-    "LimitExceededException": ErrorClass("transient", pause=1 * HOURS),
-    "SendingPausedException": ErrorClass("transient", pause=1 * HOURS),
-    **_all("address", ("Permanent.General", "Permanent.NoEmail", "Undetermined.Undetermined", "Permanent.Undetermined")),
-    "Permanent.Suppressed": ErrorClass("opted-out"),
-    "Permanent.OnAccountSuppressionList": ErrorClass("opted-out"),
-    "Complaint": ErrorClass("opted-out"),
+    **_all("address", ("Permanent.General", "Permanent.NoEmail")),
+    **_all("opted-out", ("Permanent.Suppressed", "Permanent.OnAccountSuppressionList", "Permanent.UnsubscribedRecipient")),
+    **{code: ErrorClass("transient", pause=1 * HOURS) for code in ("LimitExceededException", "SendingPausedException")},
+    # SES itself has tried for hours.
+    **{
+        code: ErrorClass("transient", attempts=2, pause=4 * HOURS)
+        for code in ("Transient.General", "Transient.MailboxFull", "Transient.CustomTimeoutExceeded", "Undetermined.Undetermined")
+    },
 }
 
 TABLE: Final[Mapping[str, Mapping[str, ErrorClass]]] = {"twilio": TWILIO, "sendgrid": SENDGRID, "ses": SES}

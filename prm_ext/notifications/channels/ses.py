@@ -66,7 +66,9 @@ class Ses:
             retries={"total_max_attempts": 1, "mode": "standard"},
             max_pool_connections=threads.count,
         )
-        self._client: Any = boto3.client("sesv2", region_name=region.name, endpoint_url=region.base_url or None, config=config)
+        # Not boto3's own session, which keeps the credentials that it saw first.
+        session: Any = boto3.session.Session()
+        self._client: Any = session.client("sesv2", region_name=region.name, endpoint_url=region.base_url or None, config=config)
 
     @property
     def reports(self) -> bool:
