@@ -6,26 +6,28 @@ It follows the change feed, which misses no version and may tell of one twice: w
 """
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
+from fhir_server.events.consumer import ContextOf
 from fhir_server.events.event import Event
 from fhir_server.exchange import Context, Resource
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.store.database import Document
 from fhir_server.store.versions import Version
 from prm_ext.notifications.choosing import members_of
-from prm_ext.notifications.codes import ADDRESS, CAMPAIGN, INSTANTIATES, channels_of, kind_of
+from prm_ext.notifications.codes import ADDRESS, CAMPAIGN, INSTANTIATES, TIMING, channels_of, kind_of
 from prm_ext.notifications.hours import zone_of
 from prm_ext.notifications.machine import ended
 from prm_ext.notifications.means import Means, MeansOf
 from prm_ext.notifications.occurrences import Occurrence, next_occurrence
 from prm_ext.notifications.records import PRIORITY, key
+from prm_ext.notifications.results import Results
 
 TYPE: Final = "CommunicationRequest"
 _DUPLICATE_KEY: Final = 11000
@@ -92,7 +94,22 @@ async def _plan_occurrence(ctx: Context, means: Means, version: Version, request
         _document(ctx.tenant, request["id"], occurrence, target, {**common, "alone": alone}, ctx.now()) for target in targets
     ]
     await _store(means, version.number, documents)
+    if refusal:
+        await _show(ctx, means, [one for one in await means.deliveries.of_request(ctx.tenant, request["id"]) if "stale" in one])
     return True
+
+
+async def _show(ctx: Context, means: Means, changed: Iterable[Document]) -> None:
+    results = Results(means, _context_of(ctx))
+    for found in changed:
+        await results.show_in(ctx, found)
+
+
+def _context_of(ctx: Context) -> ContextOf:
+    async def same(_: str) -> Context:
+        return ctx
+
+    return same
 
 
 async def occurrence_of(
@@ -100,9 +117,19 @@ async def occurrence_of(
 ) -> Occurrence | None:
     """Return when a request is due, in the time zone of its first recipient."""
     settings = means.settings.of(ctx.tenant)
-    recipient = await _resource(ctx, target.recipient) if "occurrenceTiming" in request else None
+    timing = timing_of(request)
+    if timing is not None:
+        request = {**request, "occurrenceTiming": timing}
+    # Of a moment with its own time zone nobody has to know the recipient's.
+    timed = timing is None and "T" in str(request.get("occurrenceDateTime", "T"))
+    recipient = None if timed else await _resource(ctx, target.recipient)
     zone = zone_of(recipient, settings.time_zone)
     return next_occurrence(request, after=after, zone=zone, now=ctx.now())
+
+
+def timing_of(request: Resource) -> Any:
+    """Return when a request is due again and again; None where it is due once."""
+    return next((one.get("valueTiming") for one in request.get("extension", ()) if one.get("url") == TIMING), None)
 
 
 def facts(ctx: Context, means: Means, version: Version, request: Resource, occurrence: Occurrence) -> Document:
@@ -225,7 +252,9 @@ async def _cancel(ctx: Context, means: Means, version: Version) -> None:
                 {**one, "version": version.number}, "cancelled", "cancelled", "", "The request was withdrawn.", ctx.now()
             )
 
-        await means.deliveries.advance(found, cancelled)
+        changed = await means.deliveries.advance(found, cancelled)
+        if changed is not None:
+            await _show(ctx, means, [changed])
 
 
 async def _hold(ctx: Context, means: Means, version: Version) -> None:
@@ -243,7 +272,7 @@ async def _resume(ctx: Context, means: Means, version: Version, request: Resourc
     """Let go on what was held, and forget occurrences that an earlier version had and nobody has tried."""
     of_request: Document = {"t": ctx.tenant, "request": version.id, "version": {"$lt": version.number}}
     change: Document = {"$set": {"state": "waiting", "version": version.number, "updated": ctx.now()}, "$inc": {"rev": 1}}
-    if "occurrenceTiming" in request:
+    if timing_of(request) is not None:
         untried: Document = {"state": {"$in": ["waiting", "held"]}, "messages": {"$exists": False}}
         await means.deliveries.collection.delete_many({**of_request, **untried})
     await means.deliveries.collection.update_many({**of_request, "state": "held"}, change)

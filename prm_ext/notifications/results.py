@@ -60,7 +60,10 @@ class Results:
 
     async def show(self, found: Document) -> None:
         """Bring the Communications and the request of a delivery in line with it."""
-        ctx = await self._context_of(found["t"])
+        await self.show_in(await self._context_of(found["t"]), found)
+
+    async def show_in(self, ctx: Context, found: Document) -> None:
+        """Do so in the context of the delivery's tenant."""
         request = await ctx.repo.current("CommunicationRequest", found["request"])
         for place, message in enumerate(found.get("messages") or ()):
             await self._communication(ctx, found, place, message, request)

@@ -28,6 +28,7 @@ from prm_ext.notifications.hours import allowed_at, zone_of
 from prm_ext.notifications.limits import rate_of
 from prm_ext.notifications.machine import Rules
 from prm_ext.notifications.means import Means, MeansOf
+from prm_ext.notifications.objections import note_objection
 from prm_ext.notifications.records import Step
 from prm_ext.notifications.results import Results, message_id
 from prm_ext.notifications.templates.segments import segments
@@ -188,7 +189,10 @@ class _Delivery:
                 return machine.concluded(one, outcome, rules, reports=provider.reports, others=others)
             return None
 
-        return await self._persist(step)
+        changed = await self._persist(step)
+        if changed is not None and isinstance(outcome, Refused) and outcome.failure == "opted-out":
+            await note_objection(self._ctx, changed)
+        return changed
 
     async def _look_up(self) -> Document | None:
         """Find out what came of a try; None where the message has to be sent (again)."""
