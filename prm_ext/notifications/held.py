@@ -1,0 +1,162 @@
+"""A delivery while a worker holds it: how it is changed, and how what came of a try is found out."""
+
+import asyncio
+from datetime import timedelta
+from typing import Any, Final
+
+import structlog
+from pymongo.errors import PyMongoError
+
+from fhir_server.exchange import Context
+from fhir_server.store.database import Document
+from prm_ext.notifications import machine
+from prm_ext.notifications.channels.channel import Accepted, Message, Outcome, Provider, Receipt, Refused, Unknown
+from prm_ext.notifications.content import Content
+from prm_ext.notifications.machine import Rules
+from prm_ext.notifications.means import Means
+from prm_ext.notifications.objections import note_objection
+from prm_ext.notifications.records import Step
+from prm_ext.notifications.webhooks.places import callback_url
+
+CHECK_PAUSE: Final = timedelta(minutes=10)
+CHECKS: Final = 6
+_PERSIST_SECONDS: Final = 60.0
+
+
+class Held:
+    """One delivery, as it was when it was last read or changed."""
+
+    def __init__(self, ctx: Context, means: Means, found: Document, token: str) -> None:
+        self.ctx = ctx
+        self.means = means
+        self.settings = means.settings.of(ctx.tenant)
+        self.found = found
+        self.token = token
+
+    def message(self, provider: Provider, message: Document, content: Content | None, attempt: Document | None = None) -> Message:
+        """Return a message as a provider takes it; without `content` only what looking it up needs."""
+        callback = callback_url(self.settings.public_base(self.ctx), provider.name, self.ctx.tenant, message["id"])
+        return Message(
+            tenant=self.ctx.tenant,
+            reference=message["id"],
+            channel=message["channel"],
+            to=message["to"],
+            sender=message["sender"],
+            body=message["body"],
+            subject=message.get("subject", ""),
+            html=content.html if content is not None else "",
+            language=message.get("language", ""),
+            media=content.media if content is not None else (),
+            content_sid=message.get("content_sid", ""),
+            content_variables=content.content_variables if content is not None else {},
+            callback_url=callback if provider.reports else "",
+            unsubscribe_url=message.get("unsubscribe_url", ""),
+            begun=(attempt or {}).get("at"),
+        )
+
+    async def end(self, status: Any, failure: str, text: str, code: str = "") -> Document | None:
+        """End the delivery for a reason of ours, while it is ours."""
+        return await self.persist(
+            lambda one: machine.ended(one, status, failure, code, text, self.ctx.now()) if self.holds(one) else None
+        )
+
+    async def later(self, due: Any, **values: Any) -> Document | None:
+        """Give the delivery back until it is due."""
+        return await self.advance(lambda one: machine.later(one, due, self.ctx.now(), **values))
+
+    async def advance(self, step: Step) -> Document | None:
+        """Change the delivery while it is ours; None where it is not any more."""
+        return await self.means.deliveries.advance(self.found, lambda one: step(one) if self.holds(one) else None)
+
+    async def persist(self, step: Step) -> Document | None:
+        """Record what has happened, for as long as MongoDB may be away."""
+        deadline = asyncio.get_running_loop().time() + _PERSIST_SECONDS
+        while True:
+            try:
+                return await self.means.deliveries.advance(self.found, step)
+            except PyMongoError:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                await asyncio.sleep(0.5)
+
+    def holds(self, one: Document) -> bool:
+        """Tell whether a delivery is still ours."""
+        return one["state"] == "sending" and one.get("token") == self.token
+
+    async def look_up(self) -> Document | None:
+        """Find out what came of a try; None where the message has to be sent (again)."""
+        message = machine.message_of(self.found) or {}
+        attempt = machine.unknown_try(self.found) or {}
+        pair = self.means.providers.of(self.ctx.tenant, message["channel"])
+        if pair is None or pair[0].name != message["provider"] or not pair[0].looks_up:
+            await self.assume_lost()
+            return None
+        provider = pair[0]
+        outcome = await provider.find(self.message(provider, message, None, attempt))
+        if outcome is None:
+            await self.assume_lost()
+            return None
+        if isinstance(outcome, Unknown):
+            count = self.found.get("lookups", 0) + 1
+            due = self.ctx.now() + Rules.at(self.settings, self.ctx.now()).pause(count, None)
+            if due >= self.found["expires"]:
+                return await self.end("failed", "transient", "Whether it was sent could not be found out.")
+            return await self.later(due, lookups=count)
+        reach_more = bool(self.found["channels"][1:]) or not self.found["channels"]
+        return await self.conclude(outcome, provider, others=reach_more)
+
+    async def assume_lost(self) -> None:
+        """Note that the message has to be sent again, since the provider does not have it, or can not tell."""
+        changed = await self.advance(lambda one: machine.not_taken(one, self.ctx.now()))
+        if changed is not None:
+            self.found = changed
+
+    async def confirm(self) -> Document | None:
+        """Ask the provider what became of a message that no receipt has come of."""
+        message = machine.message_of(self.found) or {}
+        pair = self.means.providers.of(self.ctx.tenant, message["channel"])
+        receipt: Receipt | None = None
+        if pair is not None and pair[0].name == message["provider"]:
+            sent = next((one["provider_id"] for one in reversed(message["tries"]) if one.get("provider_id")), "")
+            receipt = await pair[0].status(self.message(pair[0], message, None), sent)
+        rules = Rules.at(self.settings, self.ctx.now())
+        checks = self.found.get("checks", 0) + 1
+        if receipt is None and checks < CHECKS and pair is not None:
+            return await self.later(self.ctx.now() + CHECK_PAUSE, checks=checks)
+
+        def step(one: Document) -> Document | None:
+            if not self.holds(one):
+                return None
+            told = machine.received(one, receipt, rules, others=True) if receipt is not None else None
+            told = told if told is not None else one
+            return told if told["state"] in ("done", "waiting") else machine.unconfirmed(told, self.ctx.now())
+
+        return await self.persist(step)
+
+    async def conclude(self, outcome: Outcome, provider: Provider, *, others: bool) -> Document | None:
+        """Record what came of the try that was made."""
+        rules = Rules.at(self.settings, self.ctx.now())
+        _tell(self.found, outcome)
+
+        def step(one: Document) -> Document | None:
+            if self.holds(one):
+                return machine.concluded(one, outcome, rules, reports=provider.reports, others=others)
+            # The lease has run out meanwhile. That a message was taken is good to know all the same.
+            if isinstance(outcome, Accepted) and one["state"] == "waiting" and machine.unknown_try(one) is not None:
+                return machine.concluded(one, outcome, rules, reports=provider.reports, others=others)
+            return None
+
+        changed = await self.persist(step)
+        if changed is not None and isinstance(outcome, Refused) and outcome.failure == "opted-out":
+            await note_objection(self.ctx, changed)
+        return changed
+
+
+def _tell(found: Document, outcome: Outcome) -> None:
+    """Log what came of a try, without who it was for and what it said."""
+    message = machine.message_of(found) or {}
+    log = structlog.get_logger().bind(delivery=found["_id"], channel=message.get("channel"), provider=message.get("provider"))
+    if isinstance(outcome, Refused):
+        log.info("a message was refused", failure=outcome.failure, code=outcome.code)
+    elif isinstance(outcome, Unknown):
+        log.warning("a message was handed over without an answer")
