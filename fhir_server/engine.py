@@ -41,6 +41,7 @@ from fhir_server.interactions.recorded import RECORDED, is_recorded, unchangeabl
 from fhir_server.interactions.search import search_compartment, search_system, search_type
 from fhir_server.interactions.transaction import transaction
 from fhir_server.interactions.update import update
+from fhir_server.operations.apply import apply
 from fhir_server.operations.docref import docref
 from fhir_server.operations.everything import everything
 from fhir_server.operations.match import match
@@ -136,6 +137,22 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
         Operation("presign", presign, _OURS + "Binary-presign", frozenset({"instance"}), _WITH_CONTENT, affects_state=False),
         Operation(
             "thumbnail", thumbnail, _OURS + "Binary-thumbnail", frozenset({"instance"}), _WITH_CONTENT, affects_state=False
+        ),
+        Operation(
+            "apply",
+            apply,
+            _R4 + "ActivityDefinition-apply",
+            frozenset({"type", "instance"}),
+            frozenset({"ActivityDefinition"}),
+            affects_state=False,
+        ),
+        Operation(
+            "apply",
+            apply,
+            _R4 + "PlanDefinition-apply",
+            frozenset({"type", "instance"}),
+            frozenset({"PlanDefinition"}),
+            affects_state=False,
         ),
         Operation("initiate-upload", initiate_upload, _OURS + "initiate-upload", frozenset({"type"}), _DOCUMENTS),
         Operation("complete-upload", complete_upload, _OURS + "complete-upload", frozenset({"type"}), _DOCUMENTS),

@@ -14,6 +14,7 @@ from fhir_server.fhir.outcome import Issue
 if TYPE_CHECKING:
     from fhir_server.blobs.service import Blobs
     from fhir_server.config import Settings
+    from fhir_server.operations.apply_activity import Inputs
     from fhir_server.search.registry import Registry
     from fhir_server.security.audit.recorder import Recorder
     from fhir_server.security.permissions import Permissions
@@ -175,7 +176,7 @@ class Draft:
 class Behaviour(Protocol):
     """What one resource type does beyond the generic; see `fhir_server.resources`.
 
-    Whoever inherits from it may leave out either of the two.
+    Whoever inherits from it may leave out any of them.
     """
 
     async def before_write(self, ctx: "Context", draft: Draft) -> Draft:
@@ -194,6 +195,11 @@ class Behaviour(Protocol):
         """
         del ctx, version, previous
         return ()
+
+    async def apply(self, ctx: "Context", definition: Resource, inputs: "Inputs") -> Resource | None:
+        """Return what a definition of this type becomes by $apply; None to leave that to the generic operation."""
+        del ctx, definition, inputs
+        return None
 
 
 Dispatch = Callable[["Context", Call], Awaitable[Reply]]

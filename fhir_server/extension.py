@@ -17,9 +17,10 @@ from fhir_server.config import Settings
 from fhir_server.engine import OPERATIONS
 from fhir_server.events.consumer import Consumer, ContextOf
 from fhir_server.events.event import Naming
-from fhir_server.exchange import Behaviour, Context, Draft, Operation
+from fhir_server.exchange import Behaviour, Context, Draft, Operation, Resource
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.fhir.outcome import Issue
+from fhir_server.operations.apply_activity import Inputs
 from fhir_server.resources import BEHAVIOURS
 from fhir_server.store.versions import Version
 
@@ -191,6 +192,11 @@ class Both(Behaviour):
         """Do what follows from both."""
         issues = await self._first.after_write(ctx, version, previous)
         return (*issues, *await self._second.after_write(ctx, version, previous))
+
+    async def apply(self, ctx: Context, definition: Resource, inputs: Inputs) -> Resource | None:
+        """Take what the second makes of it, else what the first does."""
+        found = await self._second.apply(ctx, definition, inputs)
+        return found if found is not None else await self._first.apply(ctx, definition, inputs)
 
 
 def load(settings: Settings) -> Extensions:
