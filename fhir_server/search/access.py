@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from pymongo.asynchronous.command_cursor import AsyncCommandCursor
 from pymongo.asynchronous.cursor import AsyncCursor
-from pymongo.errors import ExecutionTimeout
+from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from fhir_server.exchange import Context
 from fhir_server.fhir.outcome import FhirError, too_costly
@@ -22,6 +22,8 @@ Document = dict[str, Any]
 Sort = Sequence[tuple[str, int]]
 
 NOTHING: Final[Filter] = {"_id": {"$in": []}}
+PATIENCE_MS: Final = 100
+"""So long one of two ways is tried."""
 _EXISTING: Final[Filter] = {"d": None}
 _POSITIVE: Final = frozenset({"$eq", "$in", "$gt", "$gte", "$lt", "$lte", "$regex", "$elemMatch", "$all", "$options"})
 
@@ -129,6 +131,38 @@ class Access:
         with self.in_time():
             cursor = await self.aggregate(type_, sorted_pipeline(self.scope(type_, wanted), segment, projection, limit))
             return await cursor.to_list()
+
+    async def fetch_by(
+        self,
+        index: Mapping[str, int],
+        type_: str,
+        filter_: Filter,
+        segment: Segment,
+        projection: Mapping[str, Any],
+        limit: int,
+    ) -> list[Document] | None:
+        """Return the same by an index; None where that takes long or there is no such index."""
+        if self.repo.session is not None:
+            return None  # A failure would end the transaction.
+        scope = self.scope(type_, all_of([filter_, segment.filter]))
+        patience = min(PATIENCE_MS, self.remaining_ms())
+        search = Search(type_, scope, projection, segment.sort, limit, patience, dict(index))
+        try:
+            return await self.repo.database.find(search)
+        except OperationFailure:
+            return None
+
+    async def first(self, type_: str, filter_: Filter, field: str, index: Mapping[str, int]) -> Document | None:
+        """Return a field of the first document in an index, whoever may see it, outside of transactions.
+
+        Raises:
+            OperationFailure: There is no such index.
+        """
+        scope = {"t": self.repo.tenant, **filter_}
+        search = Search(type_, scope, {"_id": 0, field: 1}, (), 1, self.remaining_ms(), dict(index))
+        with self.in_time():
+            found = await self.repo.database.find(search)
+        return found[0] if found else None
 
     async def aggregate(self, type_: str, pipeline: list[Document]) -> AsyncCommandCursor[Document]:
         """Run a pipeline; its first stage has to be within `scope`."""

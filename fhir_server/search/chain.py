@@ -66,6 +66,8 @@ class Compiled:
 
     filter: Filter
     joins: tuple[Join, ...] = ()
+    listed: int = 0
+    """How many references the filter lists in the place of joins."""
 
     @property
     def tests_first(self) -> bool:
@@ -93,7 +95,8 @@ class Compiled:
 
 def together(parts: Sequence[Compiled]) -> Compiled:
     """Return what finds the resources for which all parts hold."""
-    return Compiled(_merged([part.filter for part in parts]), tuple(join for part in parts for join in part.joins))
+    joins = tuple(join for part in parts for join in part.joins)
+    return Compiled(_merged([part.filter for part in parts]), joins, sum(part.listed for part in parts))
 
 
 def _merged(filters: Sequence[Filter]) -> Filter:
@@ -139,7 +142,8 @@ class Forward:
                     raise bounds.error(self.parameter.code)
                 return Compiled({}, (Forward(self.parameter, tuple(branches)),))
             found += [f"{type_}/{id_}" for id_ in ids]
-        return Compiled(reference.among(self.parameter.field, sorted(found), self.parameter) if found else NOTHING)
+        condition = reference.among(self.parameter.field, sorted(found), self.parameter) if found else NOTHING
+        return Compiled(condition, listed=len(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,19 +157,20 @@ class Backward:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The id, which every document brings."""
+        """None: every document brings its key."""
         return ()
 
     async def keep(self, access: Access, documents: Sequence[Document]) -> list[Document]:
         """Return those documents that are referred to."""
-        wanted = {f"{self.type}/{document['i']}" for document in documents}
+        named = [f"{self.type}/{id_of(document)}" for document in documents]
+        wanted = set(named)
         among = reference.among(self.parameter.field, sorted(wanted), self.parameter)
         compiled = Compiled(all_of([among, self.compiled.filter]), self.compiled.joins)
         if compiled.joins:
             found = await self._referred(access, compiled, wanted)
         else:
             found = set(await access.distinct(self.source, self.parameter.field, compiled.filter))
-        return [document for document in documents if f"{self.type}/{document['i']}" in found]
+        return [document for document, name in zip(documents, named, strict=True) if name in found]
 
     async def _referred(self, access: Access, compiled: Compiled, wanted: set[str]) -> set[str]:
         found: set[str] = set()
@@ -186,6 +191,11 @@ class Backward:
         return Compiled({}, (Backward(self.type, self.source, self.parameter, compiled),))
 
 
+def id_of(document: Document) -> str:
+    """Return the id of the resource, by the key of its document, which every index ends with."""
+    return str(document["_id"]).rpartition("/")[2]
+
+
 def references(document: Document, field: str) -> list[str]:
     """Return the references at a field of a document."""
     value = value_at(document, field)
@@ -201,7 +211,7 @@ async def _passing(
 
     With a `limit` so many documents are read at most, of which some may not pass.
     """
-    projection = dict.fromkeys(("i", *fields, *compiled.fields), 1)
+    projection = dict.fromkeys(("_id", *fields, *compiled.fields), 1)
     with access.in_time():
         cursor = access.find(type_, compiled.filter, projection, limit=limit).batch_size(limit or BATCH)
         while batch := await cursor.to_list(limit or BATCH):
@@ -213,9 +223,12 @@ async def _passing_ids(access: Access, type_: str, compiled: Compiled, ids: Sequ
     if not ids:
         return []
     keys = {"_id": {"$in": sorted(f"{access.repo.tenant}/{id_}" for id_ in ids)}}
+    if not compiled.joins:
+        wanted = all_of([keys, compiled.filter])
+        return [id_of(document) for document in await access.read(type_, wanted, {"_id": 1}, limit=len(ids))]
     found: list[str] = []
     async for batch in _passing(access, type_, Compiled(all_of([keys, compiled.filter]), compiled.joins)):
-        found.extend(document["i"] for document in batch)
+        found.extend(id_of(document) for document in batch)
     return found
 
 
@@ -230,7 +243,7 @@ async def _collect_ids(access: Access, type_: str, compiled: Compiled, bounds: B
     async for batch in _bounded(access, type_, compiled, (), bounds):
         if batch is None:
             return None
-        found.extend(document["i"] for document in batch)
+        found.extend(id_of(document) for document in batch)
         if len(found) > bounds.ids:
             return None
     return found

@@ -6,6 +6,7 @@ sorted before they are fetched.
 """
 
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from pymongo import GEOSPHERE, IndexModel
@@ -47,6 +48,12 @@ _DERIVED: Mapping[str, tuple[str, ...]] = {"Patient": (f"s.{matching.FIELD}",)}
 """Fields that no parameter has."""
 _TEXTS = ("code", "type")
 """Concepts that are looked for by their text as well."""
+_CONCEPTS = ("code", "type", "category")
+"""What tells best what a resource is about; the first that the type has."""
+_FIRST = ".0."
+"""In a field to sort by that is in an array."""
+_SUBJECTS = ("subject", "patient", "beneficiary")
+"""Who it is about."""
 
 
 def index_models(type_: str) -> list[IndexModel]:
@@ -54,6 +61,20 @@ def index_models(type_: str) -> list[IndexModel]:
     parameters = BUILTIN.of(type_)
     derived = [_model((field,)) for field in _DERIVED.get(type_, ())]
     return [*derived, *([_model(keys) for keys in _keys(parameters)][:MOST]), _model((REFS_FIELD,))]
+
+
+def replaced_indexes(type_: str) -> frozenset[str]:
+    """Return the names of indexes that earlier versions made, and that others, which go on after the key, have replaced."""
+    keys = list(_keys(BUILTIN.of(type_)))
+    longer = [one for one in keys if one[-2:-1] == (_KEY,)]
+    return frozenset(_model(one[:-1]).document["name"] for one in longer if one[:-1] not in keys)
+
+
+@cache
+def index_by_id(type_: str, field: str) -> dict[str, int] | None:
+    """Return the keys of the index in which those with the same entry in a field come in the order of their ids."""
+    found = next((keys for keys in _keys(BUILTIN.of(type_)) if keys[:2] == (field, _KEY)), None)
+    return {"t": 1, **dict.fromkeys(found, 1)} if found else None
 
 
 def custom_index_models(parameter: SearchParameter) -> list[IndexModel]:
@@ -64,14 +85,30 @@ def custom_index_models(parameter: SearchParameter) -> list[IndexModel]:
 def _keys(parameters: Mapping[str, SearchParameter]) -> Iterator[tuple[str, ...]]:
     ordering = next((sort_field(parameters[code]) for code in _DATES if code in parameters), "")
     own = [parameter for parameter in parameters.values() if not (parameter.parts or parameter.joined or parameter.shared)]
+    pairs = _pairs({parameter.code: parameter for parameter in own}, ordering)
     for parameter in sorted(own, key=lambda one: one.code.startswith("_")):
-        yield from _keys_of(parameter, ordering)
+        for keys in _keys_of(parameter, ordering):
+            yield (*keys, pairs[parameter.field]) if parameter.field in pairs else keys
     for code in _NAMES:
         if code in parameters and parameters[code].repeats and parameters[code].type == "string":
             yield sort_field(parameters[code]), _KEY
     for code in _TEXTS:
         if code in parameters and "CodeableConcept" in parameters[code].value_types:
             yield (f"{parameters[code].field}:text",)
+
+
+def _pairs(parameters: Mapping[str, SearchParameter], ordering: str) -> dict[str, str]:
+    """Return the field that the index of a subject, or of what it is about, ends with: the other one of the two.
+
+    So what somebody has of a kind, and who has it, is known before a document is read. MongoDB indexes no two arrays
+    together.
+    """
+    subject = next((parameters[code] for code in _SUBJECTS if code in parameters), None)
+    concept = next((parameters[code] for code in _CONCEPTS if code in parameters and parameters[code].type == "token"), None)
+    if not ordering or subject is None or concept is None or (subject.repeats and concept.repeats):
+        return {}
+    found = {concept.field: subject.field}
+    return found if concept.repeats and _FIRST in ordering else {subject.field: concept.field, **found}
 
 
 def _keys_of(parameter: SearchParameter, ordering: str) -> Iterator[tuple[str, ...]]:
@@ -84,7 +121,7 @@ def _keys_of(parameter: SearchParameter, ordering: str) -> Iterator[tuple[str, .
         yield f"{field}.k", f"{field}.c"
     elif parameter.type in ("date", "number"):
         yield from _keys_of_interval(parameter)
-    elif parameter.code in ("subject", "patient", "beneficiary") and ordering:
+    elif parameter.code in _SUBJECTS and ordering:
         yield field, ordering, _KEY
     elif parameter.code == "given" and parameter.resource_type == "Patient":
         # Who has a common name is found by where they live, before a document is read.

@@ -11,6 +11,7 @@ from typing import Any, Final
 from pymongo import UpdateOne
 
 from fhir_server.exchange import Resource
+from fhir_server.search.indexes import replaced_indexes
 from fhir_server.search.vocabulary import OLD_INDEX
 from fhir_server.store.companions import Indexed
 from fhir_server.store.database import Database, Document
@@ -108,5 +109,5 @@ def _update(document: Document, computed: Mapping[str, Any]) -> UpdateOne:
 async def _drop_old(database: Database, type_: str) -> None:
     """Drop what earlier versions needed, now that no resource is found by it any more."""
     present = await database.collection(type_).index_information()
-    for name in OLD_INDEXES.intersection(present):
+    for name in (OLD_INDEXES | replaced_indexes(type_)).intersection(present):
         await database.collection(type_).drop_index(name)

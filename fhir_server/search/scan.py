@@ -1,16 +1,17 @@
 """The rows of one resource type that match, in their order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fhir_server.search import chain
 from fhir_server.search.access import Access, Document, is_positive, present_fields
-from fhir_server.search.chain import Bounds, Compiled
+from fhir_server.search.chain import Bounds, Compiled, id_of, together
 from fhir_server.search.compile import exact_bounds
 from fhir_server.search.include import project_fields
 from fhir_server.search.page import Cursor
-from fhir_server.search.sort import Order, stored_fields
+from fhir_server.search.sort import Filter, Order, Segment, stored_fields
+from fhir_server.search.starts import index_for, spelled_out
 
 SAMPLE = 2000
 """So many documents are looked at for an estimate."""
@@ -34,11 +35,31 @@ class Part:
     order: Order
 
 
+@dataclass(slots=True)
+class _Tested:
+    """How far the candidates of a page have been tested."""
+
+    place: Cursor | None
+    """After which the next ones are read."""
+    kept: list[Document] = field(default_factory=list)
+    count: int = 0
+    all: bool = False
+    """Whether there are no more."""
+
+    def enough(self, limit: int) -> bool:
+        return self.all or len(self.kept) >= limit
+
+    def expected(self, limit: int) -> int:
+        """Return about how many candidates a page needs."""
+        return int(limit * self.count / max(len(self.kept), 0.5))
+
+
 class Scan:
     """Reads the rows of one type in their order.
 
     Where chains are among the conditions, what stands at their ends is listed, if that is little. Else candidates are
     tested in the order of the page until it is full, or, where hits are rare among them, the chains are listed after all.
+    MongoDB then goes through further candidates, or looks for each that is listed, whatever promises to be less.
     Where there are other conditions beside `_has`, the first candidates are tested before anything is listed.
     """
 
@@ -46,6 +67,8 @@ class Scan:
     """So many candidates are tested at once at first."""
     PATIENCE = 1500
     """So many candidates are tested for a page."""
+    SPARED = 4
+    """So many candidates are gone through rather than that MongoDB looks for one that is listed."""
 
     def __init__(self, access: Access, part: Part) -> None:
         self._access = access
@@ -71,16 +94,17 @@ class Scan:
         if limit <= 0:
             return []
         compiled = self._part.compiled
-        if compiled.joins and compiled.tests_first and is_positive(compiled.filter):
-            candidates = await self._read(compiled.filter, place, self._step(limit), self._keys())
-            kept = await self._kept(compiled, candidates)
-            if len(kept) >= limit or len(candidates) < self._step(limit):
-                return await self.whole(kept[:limit], projection)
-        if compiled.joins:
-            compiled = await self._resolve()
         if not compiled.joins:
             return await self._read(compiled.filter, place, limit, projection)
-        return await self._tested(compiled, place, limit, projection)
+        tested = _Tested(place)
+        if compiled.tests_first and is_positive(compiled.filter):
+            await self._test(compiled, tested, self._step(limit))
+            if tested.enough(limit):
+                return await self._found(tested, limit, projection)
+        compiled = await self._resolve()
+        if not compiled.joins:
+            return await self._read(compiled.filter, place, limit, projection)
+        return await self._by_testing(compiled, tested, place, limit, projection)
 
     def _step(self, limit: int) -> int:
         return max(self.STEP, 2 * limit)
@@ -91,46 +115,75 @@ class Scan:
         return self._resolved
 
     def _keys(self) -> dict[str, Any]:
-        return dict.fromkeys(("i", *project_fields({*stored_fields(self._order), *self._part.compiled.fields})), 1)
+        return dict.fromkeys(("_id", *project_fields({*stored_fields(self._order), *self._part.compiled.fields})), 1)
 
-    async def _kept(self, compiled: Compiled, rows: Sequence[Row]) -> list[Row]:
-        kept = {id(one) for one in await compiled.keep(self._access, [row.document for row in rows])}
-        return [row for row in rows if id(row.document) in kept]
+    async def _read(self, filter_: Filter, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Row]:
+        return [self._row(document) for document in await self._documents(filter_, place, limit, projection)]
 
-    async def _read(self, filter_: dict[str, Any], place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Row]:
-        tie = self._order.tie_value(self._access.repo.tenant, place.id) if place else ""
-        segments = self._order.segments(place.values if place else None, tie, present_fields(filter_))
-        rows: list[Row] = []
-        for segment in segments:
-            documents = await self._access.fetch(self._part.type, filter_, segment, projection, limit - len(rows))
-            rows += [self._row(document) for document in documents]
-            if len(rows) >= limit:
+    async def _documents(self, filter_: Filter, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Document]:
+        found: list[Document] = []
+        for segment in self._segments(filter_, place):
+            found += await self._access.fetch(self._part.type, filter_, segment, projection, limit - len(found))
+            if len(found) >= limit:
                 break
-        return rows
+        return found
+
+    def _segments(self, filter_: Filter, place: Cursor | None) -> list[Segment]:
+        tie = self._order.tie_value(self._access.repo.tenant, place.id) if place else ""
+        return self._order.segments(place.values if place else None, tie, present_fields(filter_))
 
     def _row(self, document: Document) -> Row:
-        return Row(self._part.type, document, Cursor(self._part.type, document["i"], self._order.values(document)))
+        id_ = document.get("i") or id_of(document)
+        return Row(self._part.type, document, Cursor(self._part.type, id_, self._order.values(document)))
 
-    async def _tested(self, compiled: Compiled, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Row]:
-        rows: list[Row] = []
-        tested, size = 0, self._step(limit)
-        while True:
-            candidates = await self._read(compiled.filter, place, size, self._keys())
-            rows += await self._kept(compiled, candidates)
-            if len(rows) >= limit or len(candidates) < size:
-                return await self.whole(rows[:limit], projection)
-            place = candidates[-1].place
-            tested, size = tested + size, 2 * size
-            if tested * limit > self.PATIENCE * len(rows):
-                break
-        exact = await compiled.resolve(self._access, exact_bounds(self._access))
-        return [*await self.whole(rows, projection), *await self._read(exact.filter, place, limit - len(rows), projection)]
+    async def _test(self, compiled: Compiled, tested: "_Tested", size: int) -> None:
+        """Test the next candidates."""
+        documents = await self._documents(compiled.filter, tested.place, size, self._keys())
+        tested.kept += await compiled.keep(self._access, documents)
+        tested.count += size
+        tested.all = len(documents) < size
+        if documents:
+            tested.place = self._row(documents[-1]).place
+
+    async def _by_testing(
+        self, compiled: Compiled, tested: "_Tested", start: Cursor | None, limit: int, projection: dict[str, Any]
+    ) -> list[Row]:
+        candidates = compiled.filter
+        if not self._order.keys:
+            candidates = await spelled_out(self._access, self._part.type, candidates)
+        size = self._step(limit)
+        while not tested.enough(limit):
+            if tested.count * limit > self.PATIENCE * len(tested.kept):
+                listed = await Compiled({}, compiled.joins).resolve(self._access, exact_bounds(self._access))
+                if tested.expected(limit) <= self.SPARED * listed.listed:
+                    rows = await self._going_through(candidates, listed, start, limit, projection)
+                    if rows is not None:
+                        return rows
+                return await self._read(together([Compiled(compiled.filter), listed]).filter, start, limit, projection)
+            await self._test(replace(compiled, filter=candidates), tested, size)
+            size *= 2
+        return await self._found(tested, limit, projection)
+
+    async def _going_through(
+        self, candidates: Filter, listed: Compiled, start: Cursor | None, limit: int, projection: dict[str, Any]
+    ) -> list[Row] | None:
+        """Return the rows by an index of the candidates; None where none has them in their order, or that takes too long."""
+        index = None if self._order.keys else index_for(self._part.type, candidates, listed.filter)
+        if index is None:
+            return None
+        within = together([Compiled(candidates), listed]).filter
+        segment = self._segments(within, start)[0]
+        found = await self._access.fetch_by(index, self._part.type, within, segment, projection, limit)
+        return None if found is None else [self._row(document) for document in found]
+
+    async def _found(self, tested: "_Tested", limit: int, projection: dict[str, Any]) -> list[Row]:
+        return await self.whole([self._row(document) for document in tested.kept[:limit]], projection)
 
     async def whole(self, rows: Sequence[Row], projection: dict[str, Any]) -> list[Row]:
         """Return the rows with all that is wanted of their documents; those deleted meanwhile are left out."""
         keys = {"_id": {"$in": [f"{self._access.repo.tenant}/{row.place.id}" for row in rows]}}
         documents = await self._access.read(self._part.type, keys, projection, limit=len(rows)) if rows else []
-        found = {document["i"]: document for document in documents}
+        found = {id_of(document): document for document in documents}
         return [replace(row, document=found[row.place.id]) for row in rows if row.place.id in found]
 
     async def count(self, *, limit: int = 0, limit_ms: int = 0) -> int | None:

@@ -203,6 +203,8 @@ class Database:
         )
         if search.limit:
             cursor = cursor.batch_size(search.limit)
+        if search.index:
+            cursor = cursor.hint(list(search.index.items()))
         return await (cursor.sort(list(search.sort)) if search.sort else cursor).to_list()
 
     async def count(self, name: str, query: Document, *, limit: int, max_time_ms: int) -> int:

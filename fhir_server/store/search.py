@@ -19,11 +19,13 @@ class Search:
     sort: tuple[tuple[str, int], ...]
     limit: int
     max_time_ms: int
+    index: Mapping[str, int] | None = None
+    """The keys of the index to use; None: MongoDB chooses."""
 
     def shape(self) -> Shape:
         """Return what searches have in common that cost about the same."""
         fields = tuple((name, tuple(value) if isinstance(value, dict) else "") for name, value in self.filter.items())
-        return (self.collection, fields, self.sort, self.limit, tuple(self.projection.items()))
+        return (self.collection, fields, self.sort, self.limit, tuple(self.projection.items()), bool(self.index))
 
     def command(self) -> Document:
         """Return it as a `find` that answers in one batch."""
@@ -35,7 +37,11 @@ class Search:
             "batchSize": self.limit + 1,
             "maxTimeMS": self.max_time_ms,
         }
-        return found | {"sort": dict(self.sort)} if self.sort else found
+        if self.sort:
+            found["sort"] = dict(self.sort)
+        if self.index:
+            found["hint"] = self.index
+        return found
 
     def stages(self, mark: int) -> list[Document]:
         """Return it as stages of an aggregation whose documents say where they belong."""

@@ -49,7 +49,7 @@ class Searches:
             ExecutionTimeout: MongoDB ended it after `max_time_ms`.
         """
         shape = search.shape()
-        if not search.sort or shape in self._slow or not self._is_small(search, shape):
+        if not search.sort or search.index or shape in self._slow or not self._is_small(search, shape):
             return await self._alone(search, shape)
         batcher = self._batchers.get(shape)
         if batcher is None:

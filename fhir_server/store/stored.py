@@ -27,6 +27,8 @@ _EXTRA: Final = {0x02: 4, _DOCUMENT: 0, 0x04: 0, 0x05: 5}
 _CURSOR: Final = b"\x03cursor\x00"
 _BATCH: Final = b"\x04firstBatch\x00"
 _BATCH_AT: Final = 4 + len(_CURSOR) + 4
+_RESOURCE: Final = b"\x03r\x00"
+"""What an answer that brings resources has in it."""
 _EXHAUSTED: Final = b"\x12id\x00" + bytes(8)
 
 
@@ -99,6 +101,9 @@ def first_batch(answer: bytes, codec_options: CodecOptions[Document]) -> list[Do
     end = at + _size(answer, at) - 1
     if not answer.startswith(_EXHAUSTED, end + 1):
         return None
+    if _RESOURCE not in answer:
+        plain: list[Document] = bson.decode(answer, codec_options)["cursor"]["firstBatch"]
+        return plain
     at += 4
     documents = []
     while at < end:

@@ -1,6 +1,7 @@
 """Chains and `_has`: https://hl7.org/fhir/R4/search.html#chaining."""
 
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from pymongo.asynchronous.database import AsyncDatabase
@@ -8,8 +9,8 @@ from pymongo.asynchronous.database import AsyncDatabase
 from fhir_server.config import Settings
 from fhir_server.exchange import Call, Context
 from fhir_server.fhir.outcome import FhirError
-from fhir_server.interactions.search import search_type
-from fhir_server.search import chain
+from fhir_server.interactions.search import search_system, search_type
+from fhir_server.search import chain, scan
 from fhir_server.search.access import Access
 from fhir_server.search.chain import Bounds
 from fhir_server.search.compile import Compiler
@@ -74,7 +75,7 @@ QUERIES: list[tuple[str, list[tuple[str, str]], list[str]]] = [
 ]
 
 
-@pytest.mark.parametrize(("few", "step", "patience"), [(500, 250, 1500), (2, 3, 1500), (2, 3, 1), (2, 250, 1500)])
+@pytest.mark.parametrize(("few", "step", "patience"), [(500, 250, 1500), (2, 3, 1500), (2, 3, 1), (2, 3, 0), (2, 250, 1500)])
 @pytest.mark.parametrize(("type_", "params", "expected"), QUERIES)
 async def test_every_way_of_joining_finds_the_same(
     ctx: Context,
@@ -145,3 +146,80 @@ async def test_a_deleted_resource_ends_no_chain(ctx: Context, put: Put) -> None:
     assert "b00" not in await ids(ctx, "Observation", ("patient.gender", "other"))
     assert "b00" not in await ids(ctx, "Observation", ("patient._id", "p00"))
     assert "b00" not in await ids(ctx, "Observation", ("patient.birthdate:missing", "true"))
+
+
+async def test_candidates_are_gone_through_where_many_stand_at_the_end(
+    ctx: Context, put: Put, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By an index that has both; page after page, forward and back, they are those that MongoDB finds by the list."""
+    await put(*crowd())
+    monkeypatch.setattr(chain, "FEW", 2)
+    monkeypatch.setattr(Scan, "STEP", 3)
+    monkeypatch.setattr(Scan, "PATIENCE", 0)
+    ways: list[list[str] | None] = []
+    fetch_by = Access.fetch_by
+
+    async def watched(*args: Any) -> Any:
+        found = await fetch_by(*args)
+        ways.append(None if found is None else [document["i"] for document in found])
+        return found
+
+    monkeypatch.setattr(Access, "fetch_by", watched)
+    expected = [f"b{n:02d}" for n in range(80) if n % 4 == 0 and n % 3 == 1]
+    query = (("patient.gender", "other"), ("code", "c1"), ("_count", "2"))
+    assert await walked(ctx, query) == expected
+    assert ways[0] == expected[:3]
+    assert None not in ways
+
+    ways.clear()
+    assert await walked(ctx, (*query, ("_sort", "-status"))) == sorted(expected, key=lambda id_: (id_ < "b40", id_), reverse=True)
+    assert ways == []
+
+
+@pytest.mark.parametrize("reason", ["slow", "no index"])
+async def test_the_list_is_looked_for_where_going_through_candidates_fails(
+    ctx: Context, put: Put, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    await put(*crowd())
+    monkeypatch.setattr(chain, "FEW", 2)
+    monkeypatch.setattr(Scan, "STEP", 3)
+    monkeypatch.setattr(Scan, "PATIENCE", 0)
+    if reason == "no index":
+        monkeypatch.setattr(scan, "index_for", lambda *_: {"t": 1, "s.unknown": 1})
+    else:
+
+        async def slow(*_: Any) -> None:
+            return None
+
+        monkeypatch.setattr(Access, "fetch_by", slow)
+    query = (("patient.gender", "other"), ("code", "c1"), ("_count", "2"))
+    assert await walked(ctx, query) == [f"b{n:02d}" for n in range(80) if n % 4 == 0 and n % 3 == 1]
+
+
+async def walked(ctx: Context, params: tuple[tuple[str, str], ...]) -> list[str]:
+    """Return the ids of all pages, after they have been walked back as well."""
+    found: list[list[str]] = []
+    wanted: tuple[tuple[str, str], ...] | None = params
+    links: dict[str, str] = {}
+    back = False
+    returned: list[list[str]] = []
+    while wanted is not None:
+        bundle = (await search_type(ctx, Call("search-type", "Observation", params=wanted))).resource
+        assert bundle is not None
+        (returned if back else found).append([entry["resource"]["id"] for entry in bundle["entry"]])
+        links = {link["relation"]: link["url"] for link in bundle["link"]}
+        back = back or "next" not in links
+        relation = "previous" if back else "next"
+        wanted = tuple(parse_qsl(urlsplit(links[relation]).query)) if relation in links else None
+    assert returned[::-1] == found[:-1]
+    return [id_ for page in found for id_ in page]
+
+
+async def test_searches_of_several_types_test_candidates_too(ctx: Context, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one order over all types."""
+    await put(*crowd(), {"resourceType": "Condition", "id": "c1", "subject": {"reference": "Patient/p00"}})
+    monkeypatch.setattr(chain, "FEW", 2)
+    params = (("_type", "Condition,Observation"), ("patient.gender", "other"), ("_sort", "_lastUpdated"), ("_count", "4"))
+    bundle = (await search_system(ctx, Call("search-system", "", params=params))).resource
+    assert bundle is not None
+    assert [entry["resource"]["id"] for entry in bundle["entry"]] == ["c1", "b00", "b04", "b08"]

@@ -8,7 +8,8 @@ from fhir_server.search.access import within_each
 from fhir_server.search.covering import covered
 from fhir_server.search.custom import from_resource
 from fhir_server.search.index import entries, index_models
-from fhir_server.search.indexes import custom_index_models
+from fhir_server.search.indexes import custom_index_models, replaced_indexes
+from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.registry import BUILTIN
 from fhir_server.search.types import parameter_filter, sort_field
 from fhir_server.search.types.string import having_words
@@ -168,3 +169,39 @@ async def test_sorting_reads_the_index_in_its_order(
     field, direction = sort_field(parameter, descending=descending), -1 if descending else 1
     found = collection.find({"t": tenant, field: {"$ne": None}}).sort([(field, direction), ("_id", direction)]).limit(10)
     assert (await found.explain())["executionStats"]["totalDocsExamined"] == 10
+
+
+@pytest.mark.parametrize("type_", [type_ for type_ in sorted(RESOURCE_TYPES) if replaced_indexes(type_)])
+async def test_a_resource_with_several_values_of_every_parameter_can_be_indexed(
+    database: AsyncDatabase[dict[str, Any]], tenant: str, type_: str
+) -> None:
+    """MongoDB refuses two arrays in one index."""
+    entries_of = {
+        parameter.field.removeprefix("s."): _entry(parameter)
+        for parameter in BUILTIN.of(type_).values()
+        if parameter.field.startswith("s.") and parameter.type not in ("special", "composite")
+    }
+    collection = database[f"several_{type_}"]
+    await collection.create_indexes(index_models(type_))
+    await collection.insert_one({"_id": f"{tenant}/1", "t": tenant, "s": entries_of})
+    await collection.drop()
+
+
+def _entry(parameter: SearchParameter) -> Any:
+    one = {"date": {"l": 1, "h": 2}, "number": {"l": 1}, "quantity": {"l": 1, "k": "g", "c": 1}}.get(parameter.type, "a")
+    return [one, one, one] if parameter.repeats else one
+
+
+async def test_what_a_patient_has_of_a_kind_is_known_by_keys_alone(database: AsyncDatabase[dict[str, Any]], tenant: str) -> None:
+    """Both ways round: codes of subjects, in the order of time, and subjects of a code, in the order of ids."""
+    collection = database["indexes_Observation"]
+    await collection.create_indexes(index_models("Observation"))
+    await collection.insert_many(
+        [{"_id": f"{tenant}/{number}", "t": tenant, "s": entries(resource("Observation", number))} for number in range(80)]
+    )
+    of_patients = {"t": tenant, "s.code": {"$regex": "^7\\|"}, "s.subject": {"$in": ["Patient/7", "Patient/8"]}}
+    by_code = {"t": tenant, "s.code": "7|urn:c"}
+    for condition, projection in ((of_patients, {"_id": 1}), (by_code, {"_id": 1, "s.subject": 1})):
+        explained = await collection.find(condition, projection).sort("_id", 1).explain()
+        assert explained["executionStats"]["nReturned"] == 1
+        assert explained["executionStats"]["totalDocsExamined"] == 0

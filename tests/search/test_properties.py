@@ -12,6 +12,7 @@ from fhir_server.config import Settings
 from fhir_server.exchange import Call, Context
 from fhir_server.interactions.search import search_system, search_type
 from fhir_server.search import chain
+from fhir_server.search.scan import Scan
 from tests.search import evaluator
 from tests.search.conftest import BASE, context_of, put_all
 from tests.search.population import CODES, DAYS, FAMILIES, GIVEN, STATUSES, SYSTEMS, population
@@ -150,14 +151,21 @@ _BOUNDED = settings(
 )
 
 
-@pytest.mark.parametrize("few", [chain.FEW, 2])
+@pytest.mark.parametrize(("few", "step", "patience"), [(chain.FEW, Scan.STEP, Scan.PATIENCE), (2, 250, 1500), (2, 1, 0)])
 @_BOUNDED
 @given(query=queries())
 async def test_every_query_finds_what_the_evaluator_finds_in_its_order(
-    world: World, monkeypatch: pytest.MonkeyPatch, few: int, query: tuple[str, list[tuple[str, str]], str, int]
+    world: World,
+    monkeypatch: pytest.MonkeyPatch,
+    few: int,
+    step: int,
+    patience: int,
+    query: tuple[str, list[tuple[str, str]], str, int],
 ) -> None:
-    """Also where chains become semi-joins, after `few` ids."""
+    """Also where chains become semi-joins, after `few` ids, and are listed after all without patience."""
     monkeypatch.setattr(chain, "FEW", few)
+    monkeypatch.setattr(Scan, "STEP", step)
+    monkeypatch.setattr(Scan, "PATIENCE", patience)
     ctx, resources = world.ctx, world.resources
     type_, params, sort, count = query
     expected = evaluator.search(resources, type_, params, sort)

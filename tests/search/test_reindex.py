@@ -100,3 +100,13 @@ async def test_missing_indexes_are_made(http, store):
     await store.collection("Library").drop_index("changed")
     await reindex(Database(store.mongodb, store.settings, index_models, WORDS), computed, types=["Library"])
     assert "changed" in await store.collection("Library").index_information()
+
+
+async def test_an_index_that_a_longer_one_has_replaced_is_dropped(http, store):
+    await write(http, "ChargeItem", 1, status="billed", code={"text": "x"}, subject={"reference": "Patient/p"})
+    charges = store.collection("ChargeItem")
+    old = await charges.create_index([("t", 1), ("s.code", 1), ("_id", 1)], partialFilterExpression={"s.code": {"$exists": True}})
+    assert await reindex(store, computed, types=["ChargeItem"]) == 0
+    names = await charges.index_information()
+    assert old not in names
+    assert f"{old}_s.subject_1" in names
