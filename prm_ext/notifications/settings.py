@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from fhir_server.exchange import Context
 from prm_ext.notifications.appointments import templates_of
 from prm_ext.notifications.channels.channel import Failure
+from prm_ext.notifications.trigger_rules import rules_of
 
 Text = Literal["console", "twilio", "off"]
 Mail = Literal["console", "sendgrid", "ses", "smtp", "off"]
@@ -114,7 +115,7 @@ class NotificationSettings(BaseSettings):
     )
     rules: str = Field(
         "",
-        description='Which templates are sent when something happens, as JSON: `[{"event": "org.fhir.diagnosticreport.created", "status": "final", "template": "lab_results_ready"}]`.',
+        description='Which templates are sent when something happens, as JSON: `[{"event": "org.fhir.diagnosticreport.created", "status": "final", "template": "lab_results_ready"}]`; docs/notifications/reminders.md has all that a rule may say.',
     )
 
     @field_validator("error_classes")
@@ -135,7 +136,16 @@ class NotificationSettings(BaseSettings):
             raise ValueError(f"names no templates for appointments: {error}") from None
         return value
 
-    @field_validator("rates", "rules", "tenants")
+    @field_validator("rules")
+    @classmethod
+    def _rules(cls, value: str) -> str:
+        try:
+            rules_of(value)
+        except ValueError as error:
+            raise ValueError(f"holds no rules: {error}") from None
+        return value
+
+    @field_validator("rates", "tenants")
     @classmethod
     def _json(cls, value: str) -> str:
         try:
