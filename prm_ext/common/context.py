@@ -10,9 +10,12 @@ from fhir_server.web.receive import Headers
 
 
 async def context_of(request: Request) -> Context:
-    """Return the context, or raise a FhirError: 401, 403 where nobody is let in."""
-    door: FhirApp = request.app.state.fhir
-    return await door.context(request.scope, Headers(request.scope["headers"]))
+    """Return the context, or raise a FhirError: 401, 403 where nobody is let in. A request has one, however often it is asked for."""
+    found: Context | None = getattr(request.state, "context", None)
+    if found is None:
+        door: FhirApp = request.app.state.fhir
+        found = request.state.context = await door.context(request.scope, Headers(request.scope["headers"]))
+    return found
 
 
 CurrentContext = Annotated[Context, Depends(context_of)]
