@@ -98,7 +98,7 @@ def examine(settings: NotificationSettings) -> Iterable[Finding]:
     tenants = sorted(json.loads(settings.tenants)) if settings.tenants else []
     for tenant in ("", *tenants):
         of_tenant = settings.of(tenant) if tenant else settings
-        if tenant and of_tenant == settings:
+        if tenant and of_tenant == settings.model_copy(update={"tenants": ""}):
             continue
         subject = f"Notifications of {tenant}" if tenant else "Notifications"
         for channel in CHANNELS:
