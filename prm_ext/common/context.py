@@ -10,7 +10,7 @@ from fhir_server.web.receive import Headers
 
 
 async def context_of(request: Request) -> Context:
-    """Return the context, or raise a FhirError: 401, 403 where nobody is let in. A request has one, however often it is asked for."""
+    """Return the context, which is made once for a request, or raise a FhirError: 401, 403 where nobody is let in."""
     found: Context | None = getattr(request.state, "context", None)
     if found is None:
         door: FhirApp = request.app.state.fhir
