@@ -1,0 +1,59 @@
+"""Texts that the server itself says to patients, by language: answers to replies, and the page that ends emails.
+
+The texts are in `texts`, one file for each language.
+"""
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+Answer = Literal["confirmed", "cancelled", "which", "none", "too_late", "help", "stopped", "started", "unclear"]
+"""`confirmed`, `cancelled`, `too_late` need `when`, `which` needs `appointments`; all take `organisation`."""
+
+_FOLDER: Final = Path(__file__).parent / "texts"
+LANGUAGES: Final = tuple(sorted(file.stem for file in _FOLDER.glob("*.json") if file.stem != "keywords"))
+RIGHT_TO_LEFT: Final = frozenset({"ar"})
+_SAME: Final[Mapping[str, str]] = {"fil": "tl", "zh-tw": "zh-Hant", "zh-hk": "zh-Hant", "zh-mo": "zh-Hant"}
+_DEFAULT: Final = "en"
+
+
+class Texts(msgspec.Struct, frozen=True):
+    """The texts of a language."""
+
+    words: dict[str, str]
+    """What to reply, by meaning."""
+    answers: dict[str, str]
+    page: dict[str, str]
+    kinds: dict[str, str]
+
+
+def language_like(tag: str) -> str:
+    """Return the language in which there are texts that is closest to a BCP 47 tag; English where there is none."""
+    asked = tag.replace("_", "-").lower()
+    known = {name.lower(): name for name in LANGUAGES}
+    while asked:
+        found = known.get(asked) or _SAME.get(asked)
+        if found is not None:
+            return found
+        asked = asked.rpartition("-")[0]
+    return _DEFAULT
+
+
+@cache
+def texts_of(language: str) -> Texts:
+    """Return the texts of a language that there is."""
+    return msgspec.json.decode((_FOLDER / f"{language}.json").read_bytes(), type=Texts)
+
+
+def answer(name: Answer, language: str, *, organisation: str, **values: Any) -> str:
+    """Return an answer in the language that is closest; an organisation without a name is `us`.
+
+    Raises:
+        KeyError: a value that the text has is not given.
+    """
+    texts = texts_of(language_like(language))
+    shown = {**texts.words, **values, "organisation": organisation or texts.page["us"]}
+    return texts.answers[name].format_map(shown)
