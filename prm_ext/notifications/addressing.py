@@ -90,7 +90,9 @@ def _choices(
 
 def _left(found: Document, all_: Sequence[Choice]) -> list[Choice]:
     """Return the choices whose channel has not been given up, that which is being tried first."""
-    given_up = {one["channel"] for one in found.get("messages") or () if one["status"] == "failed"}
+    # Before it was revived, every channel has been given up.
+    lately = (found.get("messages") or ())[found.get("since", 0) :]
+    given_up = {one["channel"] for one in lately if one["status"] == "failed"}
     current = (message_of(found) or {}).get("channel")
     return sorted((one for one in all_ if one.channel not in given_up), key=lambda one: one.channel != current)
 

@@ -9,7 +9,8 @@
          {id: of the Communication, channel, to, provider, sender, status, body, subject, html…, tries: [
              {at, outcome: "unknown" until it is known, code, text, provider_id, ended}],
           receipts: [keys], sent, delivered, read, failure, code, text}],
-     provider_ids: ["twilio|SM…"], failure, code, text: why it failed, created, updated}
+     provider_ids: ["twilio|SM…"], failure, code, text: why it failed, created, updated,
+     since: how many of the messages belong to a life that ended in failure, before it was revived}
 
 MongoDB holds the truth, and every step is one conditional change of one document; the broker only carries ids. States:
 
@@ -21,13 +22,16 @@ see of it, `Communication` and `CommunicationRequest`, is made from it by `prm_e
 that this is still to be done.
 """
 
+import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from pymongo import ASCENDING, DESCENDING, IndexModel, ReturnDocument
+from pymongo import ASCENDING, DESCENDING, IndexModel, ReplaceOne, UpdateOne
 from pymongo.write_concern import WriteConcern
 
+from fhir_server.store.batcher import Batcher
 from fhir_server.store.database import Database, Document
 
 COLLECTION: Final = "_deliveries"
@@ -85,6 +89,30 @@ Step = Callable[[Document], Document | None]
 """Returns what a delivery becomes, or None where nothing is to be changed; it may be called again with what others made."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Begin:
+    """A claim that somebody begins to work on."""
+
+    id: str
+    token: str
+    now: datetime
+    until: datetime
+    mark: str
+
+    @property
+    def change(self) -> UpdateOne:
+        """The change that takes it, where it is still claimed."""
+        return UpdateOne(
+            {"_id": self.id, "state": "queued", "token": self.token},
+            {"$set": {"state": "sending", "lease": self.until, "updated": self.now, "mark": self.mark}, "$inc": {"rev": 1}},
+        )
+
+
+def _is_made(wanted: Document, now: tuple[int, str | None] | None) -> bool:
+    """Tell whether a change was made; where it was followed by others already, it is not known and counts as not made."""
+    return now == (wanted["rev"], wanted["mark"])
+
+
 class Deliveries:
     """The collection, and its conditional changes. All times are in UTC."""
 
@@ -92,6 +120,10 @@ class Deliveries:
         self.collection = database.collection(COLLECTION)
         self._fast = self.collection.with_options(write_concern=WriteConcern(w=1))
         self._prepared = False
+        # What many workers' threads do at once goes together: a round trip costs as much for one as for twenty.
+        self._replacer: Batcher[Document, bool] = Batcher(self._replace, parallel=2)
+        self._beginner: Batcher[_Begin, Document | None] = Batcher(self._begin, parallel=1)
+        self._shower: Batcher[UpdateOne, None] = Batcher(self._show, parallel=1)
 
     async def prepare(self) -> None:
         """Make the indexes, once a process."""
@@ -112,14 +144,24 @@ class Deliveries:
             changed = step(found)
             if changed is None:
                 return None
-            changed = {**changed, "rev": found["rev"] + 1}
-            done = await self.collection.replace_one({"_id": found["_id"], "rev": found["rev"]}, changed)
-            if done.matched_count:
+            changed = {**changed, "rev": found["rev"] + 1, "mark": secrets.token_hex(8)}
+            if await self._replacer(changed):
                 return changed
             latest = await self.get(found["_id"])
             if latest is None:
                 return None
             found = latest
+
+    async def _replace(self, wanted: list[Document]) -> list[bool]:
+        """Replace documents that are still of the revision before; tell which were."""
+        changes = [ReplaceOne({"_id": one["_id"], "rev": one["rev"] - 1}, one) for one in wanted]
+        done = await self.collection.bulk_write(changes, ordered=False)
+        if done.matched_count == len(wanted):
+            return [True] * len(wanted)
+        # Some were faster. A mark tells whose change one is, also where both have counted to the same revision.
+        marks = self.collection.find({"_id": {"$in": [one["_id"] for one in wanted]}}, {"rev": 1, "mark": 1})
+        now = {one["_id"]: (one["rev"], one.get("mark")) async for one in marks}
+        return [_is_made(one, now.get(one["_id"])) for one in wanted]
 
     async def claim(self, ids: Sequence[str], token: str, now: datetime, lease: timedelta) -> list[Document]:
         """Take those of the waiting that nobody else has taken, for a bounded time; return their ids and priorities."""
@@ -142,12 +184,13 @@ class Deliveries:
 
     async def begin(self, id_: str, token: str, now: datetime, lease: timedelta) -> Document | None:
         """Begin to work on what was claimed; None where it is no longer ours: another has it, or it is done."""
-        found: Document | None = await self.collection.find_one_and_update(
-            {"_id": id_, "state": "queued", "token": token},
-            {"$set": {"state": "sending", "lease": now + lease, "updated": now}, "$inc": {"rev": 1}},
-            return_document=ReturnDocument.AFTER,
-        )
-        return found
+        return await self._beginner(_Begin(id_, token, now, now + lease, secrets.token_hex(8)))
+
+    async def _begin(self, wanted: "list[_Begin]") -> list[Document | None]:
+        await self.collection.bulk_write([one.change for one in wanted], ordered=False)
+        ids = {"_id": {"$in": [one.id for one in wanted]}, "state": "sending"}
+        begun = {found.get("mark"): found async for found in self.collection.find(ids)}
+        return [begun.get(one.mark) for one in wanted]
 
     async def expire(self, now: datetime) -> int:
         """Let what was held too long be taken again, by whom it was held whatever; return how many."""
@@ -161,7 +204,11 @@ class Deliveries:
 
     async def shown(self, found: Document) -> None:
         """Note that clients see a delivery as it was read, unless it has been changed since."""
-        await self._fast.update_one({"_id": found["_id"], "rev": found["rev"]}, {"$unset": {"stale": ""}})
+        await self._shower(UpdateOne({"_id": found["_id"], "rev": found["rev"]}, {"$unset": {"stale": ""}}))
+
+    async def _show(self, wanted: list[UpdateOne]) -> list[None]:
+        await self._fast.bulk_write(wanted, ordered=False)
+        return [None] * len(wanted)
 
     async def by_message(self, reference: str) -> Document | None:
         """Return the delivery that a message of ours, by the id of its Communication, belongs to."""
