@@ -10,7 +10,8 @@ from starlette.routing import Route
 
 from fhir_server.security.authorization.clients import Client
 from fhir_server.security.authorization.flows import Flow
-from fhir_server.security.authorization.grantable import IDENTITY, LAUNCH
+from fhir_server.security.authorization.grantable import IDENTITY
+from fhir_server.security.authorization.parts import asked_about, given, parts
 from fhir_server.security.authorization.redirects import form_target, origin_of
 from fhir_server.security.authorization.requests import Reply
 from fhir_server.security.authorization.users import User
@@ -189,13 +190,14 @@ class FlowPages:
         patient = await self._smart.directory.patient(stage.user, stage.flow.patient) if stage.flow.patient else None
         if stage.flow.patient and patient is None:
             return self._refused_page(stage)
-        redirect_uri = stage.flow.params["redirect_uri"]
+        redirect_uri, asked = stage.flow.params["redirect_uri"], asked_about(stage.flow.scopes)
         return self._page(
             "consent",
             stage,
             patient=patient,
             own=bool(stage.own_patient) and stage.own_patient == stage.user.patient,
-            items=items(stage.flow.scopes),
+            items=items(asked),
+            parts={scope: parts(scope) for scope in asked},
             identity=bool(set(IDENTITY) & set(stage.flow.scopes)),
             destination=origin_of(redirect_uri) or redirect_uri,
         )
@@ -203,12 +205,10 @@ class FlowPages:
     async def _consented(self, stage: Stage, values: dict[str, list[str]]) -> Response:
         if stage.step != "consent":
             return see(self._url(stage))
-        asked = {item.scope for item in items(stage.flow.scopes)}
-        allowed = asked & set(values.get("scope", ()))
-        if asked and not allowed:
+        scopes = given(stage.flow.scopes, set(values.get("scope", ())), set(values.get("part", ())))
+        if asked_about(stage.flow.scopes) and not asked_about(scopes):
             return await self._cancelled(stage, values)
-        kept = (*IDENTITY, *LAUNCH)
-        return await self._done(stage, tuple(scope for scope in stage.flow.scopes if scope in allowed or scope in kept))
+        return await self._done(stage, scopes)
 
     async def _cancelled(self, stage: Stage, _values: dict[str, list[str]]) -> Response:
         await self._service.flows.finish(stage.flow.id)

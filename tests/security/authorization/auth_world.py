@@ -172,9 +172,15 @@ class Browser:
         assert self.page is not None
         return re.findall(r'name="scope" value="([^"]+)"', self.page.text)
 
-    async def allow(self, scopes: list[str] | None = None) -> httpx.Response:
-        """Consent to the scopes, or to all."""
-        return await self.submit("consent", scope=self.scopes() if scopes is None else scopes)
+    def parts(self) -> list[str]:
+        """Return the parts of scopes for every type that the consent page asks about."""
+        assert self.page is not None
+        return re.findall(r'name="part" value="([^"]+)"', self.page.text)
+
+    async def allow(self, scopes: list[str] | None = None, parts: list[str] | None = None) -> httpx.Response:
+        """Consent to the scopes, or to all, and to their parts, or to all."""
+        asked = self.scopes() if scopes is None else scopes
+        return await self.submit("consent", scope=asked, part=self.parts() if parts is None else parts)
 
 
 def sent_to_app(answer: httpx.Response) -> dict[str, str]:
