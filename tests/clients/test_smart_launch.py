@@ -163,7 +163,8 @@ def log_in_and_allow(url: str, name: str) -> str:
         page = browser.post(target(page, "login"), data={**hidden(page), "name": name, "password": PASSWORD})
         scopes = re.findall(r'name="scope" value="([^"]+)"', page.text)
         assert scopes, page.text
-        answer = browser.post(target(page, "consent"), data={**hidden(page), "scope": scopes}, follow_redirects=False)
+        form = {**hidden(page), "scope": scopes, "part": re.findall(r'name="part" value="([^"]+)"', page.text)}
+        answer = browser.post(target(page, "consent"), data=form, follow_redirects=False)
         assert answer.status_code == 303, answer.text
         return answer.headers["location"]
 

@@ -110,6 +110,29 @@ test("a patient who does not allow it comes back to the app with an error", asyn
   await close();
 });
 
+test("a patient allows everything but one kind of information", async () => {
+  const scope = "launch/patient offline_access patient/*.rs";
+  const { page, violations, close } = await open(launchUrl({ standalone: env.FHIR_BASE_URL, scope }));
+  await logIn(page, env.PATIENT_USER);
+  const observations = page.getByLabel("Lab results, vital signs and other measurements");
+  assert.equal(await observations.isVisible(), false);
+  await page.getByText("Choose what exactly").click();
+  if (env.SCREENSHOTS) await page.screenshot({ path: `${env.SCREENSHOTS}/parts.png`, fullPage: true });
+  await page.getByLabel("See everything in the record").uncheck();
+  assert.equal(await observations.isVisible(), false);
+  await page.getByLabel("See everything in the record").check();
+  await observations.uncheck();
+  await page.getByRole("button", { name: "Allow", exact: true }).click();
+  const found = await result(page);
+  assert.equal(found.error, undefined);
+  assert.equal(found.patient.id, env.PATIENT);
+  const scopes = found.tokenResponse.scope.split(" ");
+  assert.ok(scopes.includes("patient/Patient.rs") && scopes.includes("patient/Flag.rs"));
+  assert.ok(!scopes.includes("patient/*.rs") && !scopes.includes("patient/Observation.rs"));
+  assert.deepEqual(violations, []);
+  await close();
+});
+
 test("the pages can be used by keyboard, and no script runs on them", async () => {
   const scope = "launch/patient patient/*.rs";
   const { page, close } = await open(launchUrl({ standalone: env.FHIR_BASE_URL, scope }));
