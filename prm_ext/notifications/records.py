@@ -86,7 +86,8 @@ def key(tenant: str, request: str, occurrence: str = "", place: str = "") -> str
 
 
 Step = Callable[[Document], Document | None]
-"""Returns what a delivery becomes, or None where nothing is to be changed; it may be called again with what others made."""
+"""Returns what a delivery becomes, or None where nothing is to be changed. It may be called again with what others have made
+of it, or it has itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ class Deliveries:
         self._fast = self.collection.with_options(write_concern=WriteConcern(w=1))
         self._prepared = False
         # What many workers' threads do at once goes together: a round trip costs as much for one as for twenty.
-        self._replacer: Batcher[Document, bool] = Batcher(self._replace, parallel=2)
+        self._replacer: Batcher[Document, bool] = Batcher(self._replace, parallel=1)
         self._beginner: Batcher[_Begin, Document | None] = Batcher(self._begin, parallel=1)
         self._shower: Batcher[UpdateOne, None] = Batcher(self._show, parallel=1)
 

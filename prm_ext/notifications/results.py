@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from fhir_server.events.consumer import ContextOf
 from fhir_server.exchange import Context, Resource
-from fhir_server.interactions.writing import commit, drafted
+from fhir_server.interactions.writing import commit, indexed
 from fhir_server.store.database import Document
 from fhir_server.store.versions import Version, instant
 from fhir_server.store.writes import VersionConflictError
@@ -62,9 +62,10 @@ class Results:
         """Bring the Communications and the request of a delivery in line with it."""
         await self.show_in(await self._context_of(found["t"]), found)
 
-    async def show_in(self, ctx: Context, found: Document) -> None:
-        """Do so in the context of the delivery's tenant."""
-        request = await ctx.repo.current("CommunicationRequest", found["request"])
+    async def show_in(self, ctx: Context, found: Document, request: Version | None = None) -> None:
+        """Do so in the context of the delivery's tenant; a version of the request that was just read spares reading it."""
+        if request is None:
+            request = await ctx.repo.current("CommunicationRequest", found["request"])
         for place, message in enumerate(found.get("messages") or ()):
             await self._communication(ctx, found, place, message, request)
         if not found.get("messages") and found["state"] == "done" and found["status"] == "failed":
@@ -77,8 +78,10 @@ class Results:
     async def _communication(
         self, ctx: Context, found: Document, place: int, message: Mapping[str, Any], request: Version | None
     ) -> None:
-        for _ in range(ATTEMPTS):
-            previous = await ctx.repo.current("Communication", message["id"])
+        is_new = len(message["tries"]) == 1 and not message.get("receipts")
+        for number in range(ATTEMPTS):
+            # Most are seen here for the first time; one that is there after all is met as a conflict.
+            previous = None if is_new and not number else await ctx.repo.current("Communication", message["id"])
             if previous is not None and previous.resource is None:
                 return  # Somebody has deleted it.
             before = previous.resource if previous is not None else None
@@ -87,7 +90,8 @@ class Results:
             if before is not None and all(before.get(name) == resource.get(name) for name in _MOVING):
                 return
             try:
-                await commit(ctx, await drafted(ctx, resource, id_=message["id"], method="PUT", previous=previous))
+                # No claims on the provider's ids: the id of the Communication is made of what they belong to.
+                await commit(ctx, indexed(ctx, resource, id_=message["id"], method="PUT", previous=previous))
             except VersionConflictError:
                 continue
             return
@@ -108,7 +112,7 @@ class Results:
             if found["status"] == "failed":
                 changed["statusReason"] = _reason(found)
             try:
-                await commit(ctx, await drafted(ctx, changed, id_=found["request"], method="PUT", previous=previous))
+                await commit(ctx, indexed(ctx, changed, id_=found["request"], method="PUT", previous=previous))
             except VersionConflictError:
                 continue
             return

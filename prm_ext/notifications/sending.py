@@ -52,13 +52,17 @@ class Sender:
         found = await means.deliveries.begin(id_, token, ctx.now(), lease)
         if found is None:
             return
-        changed = await _Delivery(ctx, means, found, token).run()
+        delivery = _Delivery(ctx, means, found, token)
+        changed = await delivery.run()
         if changed is not None and "stale" in changed:
-            await Results(means, context_of).show(changed)
+            await Results(means, context_of).show_in(ctx, changed, delivery.request)
 
 
 class _Delivery(Held):
     """One step of a delivery."""
+
+    request: Version | None = None
+    """As it was read for this step."""
 
     async def run(self) -> Document | None:
         """Return what the delivery has become, None where it is not ours any more."""
@@ -68,7 +72,7 @@ class _Delivery(Held):
             settled = await self.look_up()
             if settled is not None:
                 return settled
-        version = await self.ctx.repo.current(planning.TYPE, self.found["request"])
+        self.request = version = await self.ctx.repo.current(planning.TYPE, self.found["request"])
         request = version.resource if version is not None else None
         if version is None or request is None or request["status"] != "active" or request.get("doNotPerform"):
             return await self._without_order(request)

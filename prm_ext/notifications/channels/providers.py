@@ -18,6 +18,7 @@ from prm_ext.notifications.channels.twilio import Twilio
 from prm_ext.notifications.records import COLLECTION as DELIVERIES
 from prm_ext.notifications.settings import NotificationSettings
 
+_REMEMBERED: Final = 10_000
 CONSOLE_SENDER: Final = "console"
 """The sender of messages to the console where none is set."""
 
@@ -71,11 +72,20 @@ class Providers:
         self._database = database
         self._threads = Threads(database.settings.worker_threads)
         self._made: dict[Hashable, Provider] = {}
+        self._chosen: dict[tuple[str, Channel], tuple[Provider, str] | None] = {}
         self._errors: dict[str, Errors] = {}
         self.console = Console(database)
 
     def of(self, tenant: str, channel: Channel) -> tuple[Provider, str] | None:
         """Return who delivers over a channel, and from which sender; None where nobody does, for a `reason`."""
+        key = tenant, channel
+        if key not in self._chosen:
+            if len(self._chosen) >= _REMEMBERED:
+                self._chosen.clear()
+            self._chosen[key] = self._of(tenant, channel)
+        return self._chosen[key]
+
+    def _of(self, tenant: str, channel: Channel) -> tuple[Provider, str] | None:
         settings = self._settings.of(tenant)
         provider = chosen(settings, channel)
         if provider == "off" or problems(settings, channel):
@@ -98,6 +108,7 @@ class Providers:
     async def close(self) -> None:
         """Give free what they hold."""
         made, self._made = list(self._made.values()), {}
+        self._chosen.clear()
         for provider in made:
             await provider.close()
         self._threads.close()
