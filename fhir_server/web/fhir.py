@@ -9,8 +9,9 @@ from starlette.types import Receive, Scope, Send
 from fhir_server.config import Settings
 from fhir_server.contexts import Contexts
 from fhir_server.engine import handle, translated
-from fhir_server.exchange import Call, Context, Reply
+from fhir_server.exchange import Call, Context, Principal, Reply
 from fhir_server.fhir.outcome import FhirError, Issue, bad_request
+from fhir_server.security.tenants import Tenants
 from fhir_server.web import logs
 from fhir_server.web.addresses import Addresses
 from fhir_server.web.auth import Authentication
@@ -37,6 +38,7 @@ class FhirApp:
         self._base_url = BaseUrl(contexts.settings)
         self._addresses = Addresses(contexts.settings)
         self._rates = _rates(contexts.settings)
+        self._tenants = Tenants(contexts.database)
         self._logger = logs.get_logger()
 
     async def context(self, scope: Scope, headers: Headers) -> Context:
@@ -54,6 +56,26 @@ class FhirApp:
         if self._rates is not None:
             await self._count(ctx)
         return ctx
+
+    async def signed(self, scope: Scope, headers: Headers, principal: Principal) -> Context:
+        """Return the context of a request whose signature has been found to be that of the principal, a machine.
+
+        There are no tokens at such a door; what is done there is done by the server itself, and recorded as the principal's.
+
+        Raises:
+            FhirError: 403, the tenant of the principal is not known, or suspended.
+        """
+        await self._tenants.admit(principal.tenant)
+        base_url, request_id = self._base_url.of(scope, headers), observation(scope).request_id
+        address = self._addresses.of(scope, headers)
+        return await self._contexts.of(principal.tenant, base_url, request_id=request_id, principal=principal, address=address)
+
+    async def unsigned(self, scope: Scope, headers: Headers, provider: str) -> None:
+        """Record that a request had no signature that could be believed."""
+        recorder = self._contexts.recorder
+        if recorder is not None:
+            address, request_id = self._addresses.of(scope, headers), observation(scope).request_id
+            await recorder.refused(self._settings.default_tenant, "signature", 403, address, request_id, provider)
 
     async def close(self) -> None:
         """Close connections."""

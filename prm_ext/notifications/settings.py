@@ -174,9 +174,11 @@ class NotificationSettings(BaseSettings):
 
     def public_base(self, ctx: Context) -> str:
         """Return the public URL of this server without a path; empty where nobody has said it."""
-        if self.public_url:
-            return self.public_url.rstrip("/")
-        return ctx.settings.base_url.rstrip("/").removesuffix("/fhir")
+        return self.public_origin(ctx.settings.base_url)
+
+    def public_origin(self, base_url: str) -> str:
+        """Return the same, of a server whose setting `base_url` is this."""
+        return self.public_url.rstrip("/") or base_url.rstrip("/").removesuffix("/fhir")
 
 
 @cache
