@@ -17,7 +17,7 @@ from fhir_server.search.parameter import SearchParameter
 from fhir_server.search.sort import Filter, all_of, value_at
 from fhir_server.search.types import reference
 
-FEW = 1000
+FEW = 1500
 """So many ids are put into a `$in` without hesitation; half as many documents are read to find some."""
 BATCH = 500
 

@@ -42,11 +42,11 @@ class RecordedScan(Scan):
         """Return the first rows after a place."""
         return await self.rows(place, limit, {})
 
-    async def rows(self, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Row]:
+    async def rows(self, place: Cursor | None, limit: int, projection: dict[str, Any], *, counted: bool = False) -> list[Row]:
         """Return the first rows after a place; those of the trail bring all they have."""
         if limit <= 0:
             return []
-        stored = await super().rows(place, limit, projection)
+        stored = await super().rows(place, limit, projection, counted=counted)
         rows = [*stored, *await self._recorded(place, limit)]
         return self._sorted(rows)[:limit]
 

@@ -20,14 +20,12 @@ from fhir_server.search.page import Cursor
 from fhir_server.search.query import Results, SearchQuery, TypeQuery, parse_criteria, parse_query
 from fhir_server.search.recorded import ordered, scan_of
 from fhir_server.search.registry import BUILTIN, Registry
-from fhir_server.search.scan import Part, Row, Scan
+from fhir_server.search.scan import COUNTED, Part, Row, Scan
 from fhir_server.search.sort import AFTER_ALL, BEFORE_ALL, order_of, precedes, stored_fields
 from fhir_server.search.survivors import following, following_criteria
 from fhir_server.store.versions import Version
 
 WHOLE = {"s": 0}
-COUNTED = 2000
-"""Up to so many matches are counted unasked; the client sees no total where there are more."""
 FEW_TYPES = 8
 """Matches of more types are not counted unasked."""
 
@@ -184,12 +182,12 @@ class _Runner:
         self, types: Sequence[str], scans: Sequence[Scan], place: Cursor | None, limit: int, projection: dict[str, Any]
     ) -> list[Row]:
         rows: list[Row] = []
-        begun = place is None
+        begun, counted = place is None, place is None and self._query.results.total != "none"
         for type_, scan in zip(types, scans, strict=True):
             here = place if place is not None and place.type == type_ else None
             begun = begun or here is not None
             if begun and len(rows) < limit:
-                rows += await scan.rows(here, limit - len(rows), projection)
+                rows += await scan.rows(here, limit - len(rows), projection, counted=counted)
         return rows
 
     def _seen_from(self, place: Cursor | None, type_: str, types: Sequence[str]) -> Cursor | None:

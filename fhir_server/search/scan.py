@@ -13,6 +13,8 @@ from fhir_server.search.page import Cursor
 from fhir_server.search.sort import Filter, Order, Segment, stored_fields
 from fhir_server.search.starts import index_for, spelled_out
 
+COUNTED = 2000
+"""Up to so many matches are counted unasked; the client sees no total where there are more."""
 SAMPLE = 2000
 """So many documents are looked at for an estimate."""
 
@@ -69,12 +71,15 @@ class Scan:
     """So many candidates are tested for a page."""
     SPARED = 4
     """So many candidates are gone through rather than that MongoDB looks for one that is listed."""
+    MANY = 100
+    """Where more are listed, what is found for a page is counted by the way."""
 
     def __init__(self, access: Access, part: Part) -> None:
         self._access = access
         self._part = part
         self._order = part.order
         self._resolved: Compiled | None = None
+        self._found_all: int | None = None
 
     def backward(self) -> "Scan":
         """Return the scan in the opposite order."""
@@ -89,8 +94,8 @@ class Scan:
         """Return the first rows after a place with no more of their documents than the order needs."""
         return await self.rows(place, limit, self._keys())
 
-    async def rows(self, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Row]:
-        """Return the first rows after a place."""
+    async def rows(self, place: Cursor | None, limit: int, projection: dict[str, Any], *, counted: bool = False) -> list[Row]:
+        """Return the first rows after a place; where they are to be `counted` afterwards, that may be done by the way."""
         if limit <= 0:
             return []
         compiled = self._part.compiled
@@ -103,6 +108,8 @@ class Scan:
                 return await self._found(tested, limit, projection)
         compiled = await self._resolve()
         if not compiled.joins:
+            if counted and compiled.listed > self.MANY and place is None and not self._order.keys:
+                return await self._read_counting(compiled.filter, limit, projection)
             return await self._read(compiled.filter, place, limit, projection)
         return await self._by_testing(compiled, tested, place, limit, projection)
 
@@ -119,6 +126,12 @@ class Scan:
 
     async def _read(self, filter_: Filter, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Row]:
         return [self._row(document) for document in await self._documents(filter_, place, limit, projection)]
+
+    async def _read_counting(self, filter_: Filter, limit: int, projection: dict[str, Any]) -> list[Row]:
+        """Look once for all that is listed, rather than for the page and again for the total."""
+        keys = await self._documents(filter_, None, max(limit, COUNTED + 1), {"_id": 1})
+        self._found_all = len(keys) if len(keys) <= COUNTED else None
+        return await self.whole([self._row(document) for document in keys[:limit]], projection)
 
     async def _documents(self, filter_: Filter, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Document]:
         found: list[Document] = []
@@ -188,6 +201,8 @@ class Scan:
 
     async def count(self, *, limit: int = 0, limit_ms: int = 0) -> int | None:
         """Return how many rows there are; None where they are more than `limit` or took longer (0: no such bound)."""
+        if self._found_all is not None:
+            return self._found_all if not limit or self._found_all <= limit else None
         compiled = self._part.compiled
         if compiled.joins:
             compiled = await self._resolve()

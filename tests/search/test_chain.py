@@ -10,7 +10,7 @@ from fhir_server.config import Settings
 from fhir_server.exchange import Call, Context
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.interactions.search import search_system, search_type
-from fhir_server.search import chain, scan
+from fhir_server.search import chain, run, scan
 from fhir_server.search.access import Access
 from fhir_server.search.chain import Bounds
 from fhir_server.search.compile import Compiler
@@ -223,3 +223,37 @@ async def test_searches_of_several_types_test_candidates_too(ctx: Context, put: 
     bundle = (await search_system(ctx, Call("search-system", "", params=params))).resource
     assert bundle is not None
     assert [entry["resource"]["id"] for entry in bundle["entry"]] == ["c1", "b00", "b04", "b08"]
+
+
+@pytest.mark.parametrize("total", ["", "accurate", "estimate"])
+async def test_what_is_listed_is_counted_while_the_page_is_read(
+    ctx: Context, put: Put, monkeypatch: pytest.MonkeyPatch, total: str
+) -> None:
+    """MongoDB looks once for all that is listed; the page and the total are those of a search that looks twice."""
+    await put(*crowd())
+    query = (("patient.gender", "other"), ("_count", "3"), *([("_total", total)] if total else []))
+    twice = await page_of(ctx, query)
+    monkeypatch.setattr(Scan, "MANY", 5)
+
+    async def never(*_: Any, **__: Any) -> int:
+        raise AssertionError
+
+    monkeypatch.setattr(Access, "count", never)
+    assert await page_of(ctx, query) == twice == (20, ["b00", "b04", "b08"])
+
+
+async def test_what_is_more_than_is_counted_has_no_total_unasked(ctx: Context, put: Put, monkeypatch: pytest.MonkeyPatch) -> None:
+    await put(*crowd())
+    monkeypatch.setattr(Scan, "MANY", 5)
+    for module in (scan, run):
+        monkeypatch.setattr(module, "COUNTED", 10)
+    query = (("patient.gender", "other"), ("_count", "3"))
+    assert await page_of(ctx, query) == (None, ["b00", "b04", "b08"])
+    assert await page_of(ctx, (*query, ("_total", "accurate"))) == (20, ["b00", "b04", "b08"])
+
+
+async def page_of(ctx: Context, params: tuple[tuple[str, str], ...]) -> tuple[int | None, list[str]]:
+    """Return the total and the ids of the first page of observations."""
+    bundle = (await search_type(ctx, Call("search-type", "Observation", params=params))).resource
+    assert bundle is not None
+    return bundle.get("total"), [entry["resource"]["id"] for entry in bundle["entry"]]

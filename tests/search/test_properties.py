@@ -166,6 +166,7 @@ async def test_every_query_finds_what_the_evaluator_finds_in_its_order(
     monkeypatch.setattr(chain, "FEW", few)
     monkeypatch.setattr(Scan, "STEP", step)
     monkeypatch.setattr(Scan, "PATIENCE", patience)
+    monkeypatch.setattr(Scan, "MANY", patience // 15)
     ctx, resources = world.ctx, world.resources
     type_, params, sort, count = query
     expected = evaluator.search(resources, type_, params, sort)
@@ -175,10 +176,14 @@ async def test_every_query_finds_what_the_evaluator_finds_in_its_order(
     assert all(len(one) == count for one in found[:-1])
 
 
+@pytest.mark.parametrize("many", [Scan.MANY, 0])
 @_BOUNDED
 @given(query=queries())
-async def test_the_accurate_total_is_how_many_there_are(world: World, query: tuple[str, list[tuple[str, str]], str, int]) -> None:
-    """`_total=accurate` and `_count=0` agree with the evaluator."""
+async def test_the_accurate_total_is_how_many_there_are(
+    world: World, monkeypatch: pytest.MonkeyPatch, many: int, query: tuple[str, list[tuple[str, str]], str, int]
+) -> None:
+    """`_total=accurate` and `_count=0` agree with the evaluator, also where what chains list is counted with the page."""
+    monkeypatch.setattr(Scan, "MANY", many)
     ctx, resources = world.ctx, world.resources
     type_, params, _, count = query
     expected = len(evaluator.search(resources, type_, params))
