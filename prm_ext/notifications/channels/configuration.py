@@ -1,6 +1,5 @@
 """What settings say of the channels of a tenant, and what of it can not work."""
 
-import json
 import re
 from collections.abc import Iterable
 from email.utils import parseaddr
@@ -8,8 +7,7 @@ from typing import Final
 
 import phonenumbers
 
-from fhir_server.doctor import Finding
-from prm_ext.notifications.channels.channel import CHANNELS, Channel
+from prm_ext.notifications.channels.channel import Channel
 from prm_ext.notifications.settings import NotificationSettings
 
 _ACCOUNT: Final = re.compile(r"AC[0-9a-fA-F]{32}")
@@ -91,31 +89,3 @@ def _else(channel: Channel) -> str:
     if channel == "sms":
         return ", no messaging service (MG…), no short code and no name of at most 11 letters and digits"
     return " and no messaging service (MG…)" if channel == "whatsapp" else ""
-
-
-def examine(settings: NotificationSettings) -> Iterable[Finding]:
-    """Yield what is found in the settings of all tenants: one finding for each channel, and for what receipts need."""
-    tenants = sorted(json.loads(settings.tenants)) if settings.tenants else []
-    for tenant in ("", *tenants):
-        of_tenant = settings.of(tenant) if tenant else settings
-        if tenant and of_tenant == settings.model_copy(update={"tenants": ""}):
-            continue
-        subject = f"Notifications of {tenant}" if tenant else "Notifications"
-        for channel in CHANNELS:
-            wrong = problems(of_tenant, channel)
-            found = " ".join(wrong) or f"go to {chosen(of_tenant, channel)}"
-            yield Finding(f"{subject}: {channel}", not wrong, found, "Correct the settings; until then nothing is sent there.")
-        yield from _receipts(of_tenant, subject)
-
-
-def _receipts(settings: NotificationSettings, subject: str) -> Iterable[Finding]:
-    providers = {chosen(settings, channel) for channel in CHANNELS}
-    if "sendgrid" in providers:
-        signed = bool(settings.sendgrid_webhook_key)
-        found = "are verified" if signed else "are refused: PRM_NOTIFY_SENDGRID_WEBHOOK_KEY is not set"
-        yield Finding(f"{subject}: events of SendGrid", signed, found, "Set the public key of the signed event webhook.")
-    if "ses" in providers:
-        told = bool(settings.ses_configuration_set and settings.ses_topic_arn)
-        found = "are believed" if told else "do not come: no configuration set, or no SNS topic"
-        mend = "Set PRM_NOTIFY_SES_CONFIGURATION_SET and PRM_NOTIFY_SES_TOPIC_ARN."
-        yield Finding(f"{subject}: events of SES", told, found, mend)

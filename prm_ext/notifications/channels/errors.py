@@ -26,8 +26,6 @@ class ErrorClass:
     """What a code means."""
 
     failure: Failure
-    attempts: int | None = None
-    """How often in all it is tried with this outcome, where that is less often than others."""
     pause: float | None = None
     """Seconds before it makes sense to try again."""
 
@@ -54,18 +52,18 @@ TWILIO: Final[Mapping[str, ErrorClass]] = {
     **_all("channel", (63022, 63024, 63025, 63026, 63027, 63028, 63029, 63030, 63032, 63033, 63036, 63037, 63040, 63041)),
     **_all("channel", (63042, 63049, 63051, 63112)),
     # Limits, queues, carriers that fail.
-    **_all("transient", (20429, 20500, 20503, 21611, 30001, 30008, 30017, 30022, 30036, 30410, 63009, 63010, 63012, 63018)),
+    **_all(
+        "transient", (20429, 20500, 20503, 21611, 30001, 30003, 30008, 30017, 30022, 30036, 30410, 63009, 63010, 63012, 63018)
+    ),
     **_all("transient", (63023,)),
-    # The handset is off or out of reach: tried once more, hours later.
-    "30003": ErrorClass("transient", attempts=2, pause=4 * HOURS),
     # The messages of a day are used up.
     **{str(code): ErrorClass("transient", pause=1 * HOURS) for code in (30023, 30027, 63038)},
 }
 
 SENDGRID: Final[Mapping[str, ErrorClass]] = {
     "bounce": ErrorClass("address"),
-    "blocked": ErrorClass("transient", attempts=2, pause=1 * HOURS),
-    "expired": ErrorClass("transient", attempts=2, pause=1 * HOURS),
+    "blocked": ErrorClass("transient", pause=1 * HOURS),
+    "expired": ErrorClass("transient", pause=1 * HOURS),
     "dropped": ErrorClass("opted-out"),
     "spamreport": ErrorClass("opted-out"),
     "unsubscribe": ErrorClass("opted-out"),
@@ -94,7 +92,7 @@ SES: Final[Mapping[str, ErrorClass]] = {
     **{code: ErrorClass("transient", pause=1 * HOURS) for code in ("LimitExceededException", "SendingPausedException")},
     # SES itself has tried for hours.
     **{
-        code: ErrorClass("transient", attempts=2, pause=4 * HOURS)
+        code: ErrorClass("transient", pause=4 * HOURS)
         for code in ("Transient.General", "Transient.MailboxFull", "Transient.CustomTimeoutExceeded", "Undetermined.Undetermined")
     },
 }

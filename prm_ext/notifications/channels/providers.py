@@ -1,67 +1,21 @@
 """Who delivers a tenant's messages over a channel, by its settings."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, Final
 
 from fhir_server.store.database import Database
+from prm_ext.notifications.channels.accounts import ACCOUNTS, Account, SendGridAccount, SesRegion, SmtpServer, TwilioAccount
 from prm_ext.notifications.channels.channel import Channel, Provider
 from prm_ext.notifications.channels.configuration import chosen, problems, sender
 from prm_ext.notifications.channels.console import Console
 from prm_ext.notifications.channels.errors import Errors
-from prm_ext.notifications.channels.sendgrid import Account as SendGridAccount
-from prm_ext.notifications.channels.sendgrid import SendGrid
-from prm_ext.notifications.channels.ses import Region, Ses
-from prm_ext.notifications.channels.smtp import Server, Smtp
 from prm_ext.notifications.channels.threads import Threads
-from prm_ext.notifications.channels.twilio import Account as TwilioAccount
-from prm_ext.notifications.channels.twilio import Twilio
 from prm_ext.notifications.records import COLLECTION as DELIVERIES
 from prm_ext.notifications.settings import NotificationSettings
 
 _REMEMBERED: Final = 10_000
 CONSOLE_SENDER: Final = "console"
 """The sender of messages to the console where none is set."""
-
-Account = TwilioAccount | SendGridAccount | Region | Server
-
-
-def _twilio(settings: NotificationSettings) -> Account:
-    return TwilioAccount(
-        settings.twilio_account_sid, settings.twilio_auth_token, settings.twilio_base_url, settings.twilio_timeout
-    )
-
-
-def _sendgrid(settings: NotificationSettings) -> Account:
-    return SendGridAccount(
-        settings.sendgrid_key,
-        settings.sendgrid_base_url,
-        settings.twilio_timeout,
-        settings.sendgrid_activity,
-        reports=bool(settings.sendgrid_webhook_key),
-    )
-
-
-def _ses(settings: NotificationSettings) -> Account:
-    return Region(settings.ses_region, settings.ses_base_url, settings.twilio_timeout, settings.ses_configuration_set)
-
-
-def _smtp(settings: NotificationSettings) -> Account:
-    return Server(
-        settings.smtp_host,
-        settings.smtp_port,
-        settings.smtp_user,
-        settings.smtp_password,
-        settings.smtp_tls,
-        settings.twilio_timeout,
-    )
-
-
-ACCOUNTS: Final[Mapping[str, Callable[[NotificationSettings], Account]]] = {
-    "twilio": _twilio,
-    "sendgrid": _sendgrid,
-    "ses": _ses,
-    "smtp": _smtp,
-}
 
 
 class Providers:
@@ -121,14 +75,23 @@ class Providers:
         return self._made[key]
 
     def _make(self, account: Account, errors: Errors) -> Provider:
+        # SDKs take long to import and much memory: only those that are used are.
         match account:
             case TwilioAccount():
+                from prm_ext.notifications.channels.twilio import Twilio  # noqa: PLC0415
+
                 return Twilio(account, threads=self._threads, errors=errors, known=self.known)
             case SendGridAccount():
+                from prm_ext.notifications.channels.sendgrid import SendGrid  # noqa: PLC0415
+
                 return SendGrid(account, threads=self._threads, errors=errors)
-            case Region():
+            case SesRegion():
+                from prm_ext.notifications.channels.ses import Ses  # noqa: PLC0415
+
                 return Ses(account, threads=self._threads, errors=errors)
-            case Server():
+            case SmtpServer():
+                from prm_ext.notifications.channels.smtp import Smtp  # noqa: PLC0415
+
                 return Smtp(account, errors=errors, connections=self._threads.count)
 
     def _table(self, text: str) -> Errors:

@@ -12,11 +12,9 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Final
 
 from prm_ext.notifications.channels.channel import Delivery, Failure, Receipt
+from prm_ext.notifications.channels.email_words import REFERENCE, message_id_of
 from prm_ext.notifications.channels.errors import Errors
 from prm_ext.notifications.channels.masking import mask
-from prm_ext.notifications.channels.sendgrid import REFERENCE as SENDGRID_REFERENCE
-from prm_ext.notifications.channels.sendgrid import message_id_of
-from prm_ext.notifications.channels.ses import REFERENCE as SES_REFERENCE
 from prm_ext.notifications.channels.twilio_words import CALL, FAILED, MESSAGE
 
 _SENDGRID: Final[Mapping[str, Delivery]] = {
@@ -159,7 +157,7 @@ def ses_objection(message: Mapping[str, str], now: datetime) -> Objection | None
 
 
 def _sendgrid_place(event: Mapping[str, Any]) -> tuple[str, str]:
-    return _text(event, SENDGRID_REFERENCE), message_id_of(_text(event, "sg_message_id"))
+    return _text(event, REFERENCE), message_id_of(_text(event, "sg_message_id"))
 
 
 def _sendgrid_key(event: Mapping[str, Any]) -> str:
@@ -188,7 +186,7 @@ def _ses(message: Mapping[str, str]) -> tuple[Mapping[str, Any], str]:
 
 def _ses_place(event: Mapping[str, Any]) -> tuple[str, str]:
     mail = _object(event, "mail")
-    tags = _object(mail, "tags").get(SES_REFERENCE)
+    tags = _object(mail, "tags").get(REFERENCE)
     reference = tags[0] if isinstance(tags, list) and tags and isinstance(tags[0], str) else ""
     return reference, _text(mail, "messageId")
 

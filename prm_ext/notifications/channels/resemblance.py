@@ -12,16 +12,21 @@ _QUOTES: Final = str.maketrans(
 _SPACE: Final = re.compile(r"\s+")
 
 
-def resembles(shown: str, message: Message) -> bool:
-    """Tell whether a text may be that of a message.
+def resemblance(shown: str, message: Message) -> int:
+    """Return how well a text fits a message: 0 not at all, the higher the better.
 
     Twilio may put something before it (trial accounts), change quotation marks (smart encoding) and cut spaces. What an
-    approved template says is only known by its variables, which must all be in it.
+    approved template says is known by its variables, which must all be in it; where those are not at hand, it may say
+    anything.
     """
     text = _plain(shown)
-    if message.content_sid:
-        return all(_plain(value) in text for value in message.content_variables.values())
-    return text.endswith(_plain(message.body))
+    if text.endswith(_plain(message.body)) and (message.body or not message.content_sid):
+        return 3
+    if not message.content_sid:
+        return 0
+    if message.content_variables:
+        return 2 if all(_plain(value) in text for value in message.content_variables.values()) else 0
+    return 1
 
 
 def _plain(text: str) -> str:

@@ -8,7 +8,6 @@ import base64
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
@@ -18,8 +17,10 @@ from sendgrid import SendGridAPIClient
 from sendgrid.helpers import mail
 
 from fhir_server.exchange import utc_now
+from prm_ext.notifications.channels.accounts import SendGridAccount
 from prm_ext.notifications.channels.attachments import Attachment, Attachments
 from prm_ext.notifications.channels.channel import Accepted, Delivery, Message, Outcome, Receipt, Refused, Unknown
+from prm_ext.notifications.channels.email_words import REFERENCE, message_id_of
 from prm_ext.notifications.channels.errors import Errors, seconds
 from prm_ext.notifications.channels.http import GATEWAYS, never_left
 from prm_ext.notifications.channels.masking import mask
@@ -29,22 +30,7 @@ from prm_ext.notifications.channels.threads import Threads
 
 NAME: Final = "sendgrid"
 HOST: Final = "https://api.sendgrid.com"
-REFERENCE: Final = "reference"
-"""The custom argument that holds our reference; it comes back in events."""
 ACTIVITY: Final[dict[str, Delivery]] = {"processed": "sent", "delivered": "delivered", "not_delivered": "failed"}
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whose messages they are, and how SendGrid is reached."""
-
-    key: str
-    base_url: str = ""
-    timeout: float = 10.0
-    activity: bool = False
-    """Whether it has the Email Activity add-on."""
-    reports: bool = True
-    """Whether events are signed by a key that is known here."""
 
 
 class SendGrid:
@@ -52,7 +38,7 @@ class SendGrid:
 
     name = NAME
 
-    def __init__(self, account: Account, *, threads: Threads, errors: Errors) -> None:
+    def __init__(self, account: SendGridAccount, *, threads: Threads, errors: Errors) -> None:
         self._account = account
         self._threads = threads
         self._errors = errors
@@ -149,13 +135,6 @@ class SendGrid:
         said = _errors_of(error) if isinstance(error, HTTPError) else None
         text = "; ".join(str(one.get("message", "")) for one in said) if said else type(error).__name__
         return mask(text, message)
-
-
-def message_id_of(msg_id: str) -> str:
-    """Return the `X-Message-Id` that an id in events and in the Email Activity begins with."""
-    for mark in (".filter", ".recv"):
-        msg_id = msg_id.partition(mark)[0]
-    return msg_id
 
 
 def _mail(message: Message, attachments: Sequence[Attachment]) -> Any:

@@ -6,7 +6,6 @@ configuration set, which carry our reference as a tag.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -25,27 +24,17 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
+from prm_ext.notifications.channels.accounts import SesRegion
 from prm_ext.notifications.channels.attachments import Attachment, Attachments
 from prm_ext.notifications.channels.channel import Accepted, Message, Outcome, Receipt, Refused, Unknown
+from prm_ext.notifications.channels.email_words import REFERENCE
 from prm_ext.notifications.channels.errors import Errors, seconds
 from prm_ext.notifications.channels.http import GATEWAYS, never_left
 from prm_ext.notifications.channels.mime import AddressError, address_of, mime, subject
 from prm_ext.notifications.channels.threads import Threads
 
 NAME: Final = "ses"
-REFERENCE: Final = "reference"
-"""The tag that holds our reference."""
 _TAG: Final = re.compile(r"[A-Za-z0-9_-]{1,256}")
-
-
-@dataclass(frozen=True, slots=True)
-class Region:
-    """How SES is reached. Credentials are taken as boto3 takes them."""
-
-    name: str
-    base_url: str = ""
-    timeout: float = 10.0
-    configuration_set: str = ""
 
 
 class Ses:
@@ -54,7 +43,7 @@ class Ses:
     name = NAME
     looks_up = False
 
-    def __init__(self, region: Region, *, threads: Threads, errors: Errors) -> None:
+    def __init__(self, region: SesRegion, *, threads: Threads, errors: Errors) -> None:
         self._region = region
         self._threads = threads
         self._errors = errors

@@ -9,11 +9,11 @@ import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Final, Literal
+from typing import Final
 
 import aiosmtplib
 
+from prm_ext.notifications.channels.accounts import SmtpServer
 from prm_ext.notifications.channels.attachments import Attachments
 from prm_ext.notifications.channels.channel import Accepted, Failure, Message, Outcome, Receipt, Refused, Unknown
 from prm_ext.notifications.channels.errors import Errors
@@ -37,18 +37,6 @@ _BY_SUBJECT: Final[Mapping[str, Failure]] = {"1": "address", "2": "address", "4"
 """By the second number: addressing, mailbox, routing; what is left is about content, policy or the protocol."""
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """An SMTP server, and who one is to it."""
-
-    host: str
-    port: int = 587
-    user: str = ""
-    password: str = field(default="", repr=False)
-    tls: Literal["starttls", "tls", "none"] = "starttls"
-    timeout: float = 10.0
-
-
 class Smtp:
     """A Provider for one server."""
 
@@ -56,7 +44,7 @@ class Smtp:
     reports = False
     looks_up = False
 
-    def __init__(self, server: Server, *, errors: Errors, connections: int = 16, trust: ssl.SSLContext | None = None) -> None:
+    def __init__(self, server: SmtpServer, *, errors: Errors, connections: int = 16, trust: ssl.SSLContext | None = None) -> None:
         self._server = server
         self._errors = errors
         self._trust = trust

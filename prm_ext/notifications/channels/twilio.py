@@ -7,7 +7,6 @@ looked for among the latest to the same number; those that are known to belong t
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
@@ -16,11 +15,12 @@ from twilio.base.exceptions import TwilioException
 from twilio.rest import Client as Sdk
 from twilio.twiml.voice_response import VoiceResponse
 
+from prm_ext.notifications.channels.accounts import TwilioAccount
 from prm_ext.notifications.channels.channel import Accepted, Message, Outcome, Receipt, Refused, Unknown
 from prm_ext.notifications.channels.errors import Errors
 from prm_ext.notifications.channels.http import GATEWAYS, never_left
 from prm_ext.notifications.channels.masking import mask
-from prm_ext.notifications.channels.resemblance import resembles
+from prm_ext.notifications.channels.resemblance import resemblance
 from prm_ext.notifications.channels.threads import Threads
 from prm_ext.notifications.channels.twilio_http import Client
 from prm_ext.notifications.channels.twilio_words import CALL, FAILED, MESSAGE, voice_language
@@ -37,16 +37,6 @@ Known = Callable[[str, Sequence[str], str], Awaitable[Mapping[str, bool]]]
 """Of ids that a provider gave, returns those that are known, and whether they belong to the message with this reference."""
 
 
-@dataclass(frozen=True, slots=True)
-class Account:
-    """Whose messages they are, and how Twilio is reached."""
-
-    sid: str
-    token: str
-    base_url: str = ""
-    timeout: float = 10.0
-
-
 class Twilio:
     """A Provider for one account."""
 
@@ -54,7 +44,7 @@ class Twilio:
     reports = True
     looks_up = True
 
-    def __init__(self, account: Account, *, threads: Threads, errors: Errors, known: Known) -> None:
+    def __init__(self, account: TwilioAccount, *, threads: Threads, errors: Errors, known: Known) -> None:
         self._threads = threads
         self._errors = errors
         self._known = known
@@ -138,20 +128,22 @@ class Twilio:
         return self._api.calls.create(**values)
 
     def _latest(self, message: Message) -> list[Any]:
-        """Return what looks like the message, the oldest first.
+        """Return what looks like the message: what fits best first, and then the oldest.
 
         Not by `DateSent`: what is queued has none yet.
         """
         since = (message.begun - SKEW) if message.begun else None
         if message.channel == "voice":
             found = self._api.calls.list(to=message.to, from_=message.sender, limit=LATEST, page_size=LATEST)
-            fitting = found
+            fits = dict.fromkeys((one.sid for one in found), 1)
         else:
             prefix = "whatsapp:" if message.channel == "whatsapp" else ""
             values = {} if message.sender.startswith("MG") else {"from_": prefix + message.sender}
             found = self._api.messages.list(to=prefix + message.to, limit=LATEST, page_size=LATEST, **values)
-            fitting = [one for one in found if resembles(one.body or "", message)]
-        return sorted((one for one in fitting if _since(one.date_created, since)), key=lambda one: one.date_created)
+            fits = {one.sid: resemblance(one.body or "", message) for one in found}
+        # Lists begin with the newest, and times are in whole seconds.
+        fitting = [one for one in reversed(found) if fits[one.sid] and _since(one.date_created, since)]
+        return sorted(fitting, key=lambda one: (-fits[one.sid], one.date_created))
 
     def _fetch(self, message: Message, provider_id: str) -> Any:
         return (self._api.calls if message.channel == "voice" else self._api.messages)(provider_id).fetch()

@@ -30,11 +30,6 @@ def test_codes_of_twilio_have_their_class(failure, codes):
     assert {Errors().classify("twilio", str(code), 400).failure for code in codes} == {failure}
 
 
-def test_an_unreachable_handset_is_tried_once_more_hours_later():
-    assert Errors().classify("twilio", "30003") == ErrorClass("transient", attempts=2, pause=4 * 3600.0)
-    assert Errors().refused("twilio", "30003", 400, "Unreachable", MESSAGE).retry_after == 4 * 3600.0
-
-
 @pytest.mark.parametrize(
     ("status", "failure"),
     [(400, "content"), (401, "content"), (403, "content"), (408, "transient"), (413, "content"), (429, "transient")],
@@ -49,10 +44,10 @@ def test_faults_of_a_provider_are_transient(status):
     assert by_status(status) == "transient"
 
 
-def test_no_code_is_in_the_table_twice_with_different_meanings():
+def test_only_what_may_be_tried_again_has_a_pause():
     for table in TABLE.values():
         assert all(one.failure in FAILURES for one in table.values())
-        assert all(one.failure == "transient" for one in table.values() if one.pause or one.attempts)
+        assert all(one.failure == "transient" for one in table.values() if one.pause)
 
 
 def test_a_setting_has_the_last_word():

@@ -7,7 +7,8 @@ import pytest
 from fhir_server.search.index import index_models
 from fhir_server.store.database import Database
 from prm_ext.notifications.channels.channel import Accepted, Message, Unknown
-from prm_ext.notifications.channels.configuration import examine, problems
+from prm_ext.notifications.channels.checking import examine
+from prm_ext.notifications.channels.configuration import problems
 from prm_ext.notifications.channels.console import Console
 from prm_ext.notifications.channels.providers import Providers
 from prm_ext.notifications.channels.sendgrid import SendGrid

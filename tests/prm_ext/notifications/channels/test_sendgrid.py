@@ -5,9 +5,11 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+from prm_ext.notifications.channels.accounts import SendGridAccount
 from prm_ext.notifications.channels.channel import Accepted, Media, Message, Receipt, Refused, Unknown
+from prm_ext.notifications.channels.email_words import message_id_of
 from prm_ext.notifications.channels.errors import Errors
-from prm_ext.notifications.channels.sendgrid import Account, SendGrid, message_id_of
+from prm_ext.notifications.channels.sendgrid import SendGrid
 from tests.providers.stand_ins import KEY, StandIns, running
 from tests.providers.wire import HttpServer, Response
 
@@ -24,7 +26,7 @@ async def sendgrid_of(threads) -> AsyncIterator[Callable[..., SendGrid]]:
     made: list[SendGrid] = []
 
     def make(providers: StandIns | None, *, key: str = KEY, url: str = "", activity: bool = True) -> SendGrid:
-        account = Account(key, providers.url if providers else url, 0.5, activity)
+        account = SendGridAccount(key, providers.url if providers else url, 0.5, activity)
         made.append(SendGrid(account, threads=threads, errors=Errors()))
         return made[-1]
 

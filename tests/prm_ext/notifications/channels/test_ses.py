@@ -7,9 +7,10 @@ from email.policy import default
 
 import pytest
 
+from prm_ext.notifications.channels.accounts import SesRegion
 from prm_ext.notifications.channels.channel import Accepted, Media, Message, Refused, Unknown
 from prm_ext.notifications.channels.errors import Errors
-from prm_ext.notifications.channels.ses import Region, Ses
+from prm_ext.notifications.channels.ses import Ses
 from tests.providers.stand_ins import StandIns, running
 
 TO, FROM = "ana@example.org", "Clinic <no-reply@clinic.example.org>"
@@ -32,7 +33,7 @@ async def ses_of(threads, credentials) -> AsyncIterator[Callable[..., Ses]]:
     made: list[Ses] = []
 
     def make(providers: StandIns | None, *, url: str = "", configuration_set: str = "prm") -> Ses:
-        region = Region("us-east-1", providers.url if providers else url, 0.5, configuration_set)
+        region = SesRegion("us-east-1", providers.url if providers else url, 0.5, configuration_set)
         made.append(Ses(region, threads=threads, errors=Errors()))
         return made[-1]
 
@@ -135,7 +136,7 @@ async def test_without_credentials_nothing_is_sent(providers, threads, monkeypat
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    ses = Ses(Region("us-east-1", providers.url, 0.5), threads=threads, errors=Errors())
+    ses = Ses(SesRegion("us-east-1", providers.url, 0.5), threads=threads, errors=Errors())
     outcome = await ses.send(message())
     assert outcome == Refused("content", "credentials", "There are no AWS credentials: give them as boto3 takes them.")
     await ses.close()

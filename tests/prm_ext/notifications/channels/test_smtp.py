@@ -12,9 +12,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from prm_ext.notifications.channels.accounts import SmtpServer as Server
 from prm_ext.notifications.channels.channel import Accepted, Media, Message, Refused, Unknown
 from prm_ext.notifications.channels.errors import Errors
-from prm_ext.notifications.channels.smtp import Server, Smtp
+from prm_ext.notifications.channels.smtp import Smtp
 from tests.providers.behaviour import Behaviour, Weather
 from tests.providers.ledger import Ledger
 from tests.providers.smtp_server import SmtpServer

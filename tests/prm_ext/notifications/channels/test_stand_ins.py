@@ -10,13 +10,13 @@ import httpx
 import pytest
 from twilio.rest import Client as Sdk
 
+from prm_ext.notifications.channels.accounts import SendGridAccount, TwilioAccount
 from prm_ext.notifications.channels.channel import Accepted, Message, Refused, Unknown
 from prm_ext.notifications.channels.errors import Errors
 from prm_ext.notifications.channels.reports import sendgrid_events, twilio_call, twilio_message
-from prm_ext.notifications.channels.sendgrid import Account as SendGridAccount
 from prm_ext.notifications.channels.sendgrid import SendGrid
 from prm_ext.notifications.channels.signatures import Form, sendgrid_signed, twilio_signed
-from prm_ext.notifications.channels.twilio import Account, Twilio
+from prm_ext.notifications.channels.twilio import Twilio
 from tests.providers import twilio_magic as magic
 from tests.providers.stand_ins import ACCOUNT, KEY, TOKEN, running
 from tests.providers.wire import HttpServer, Request, Response
@@ -61,7 +61,7 @@ async def receiver() -> AsyncIterator[Receiver]:
 
 
 def twilio_at(url: str, threads) -> Twilio:
-    return Twilio(Account(ACCOUNT, TOKEN, url, 1.0), threads=threads, errors=Errors(), known=nobody_knows)
+    return Twilio(TwilioAccount(ACCOUNT, TOKEN, url, 1.0), threads=threads, errors=Errors(), known=nobody_knows)
 
 
 @pytest.mark.parametrize(

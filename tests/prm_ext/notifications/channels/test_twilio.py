@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from fhir_server.exchange import utc_now
+from prm_ext.notifications.channels.accounts import TwilioAccount
 from prm_ext.notifications.channels.channel import Accepted, Media, Message, Receipt, Refused, Unknown
 from prm_ext.notifications.channels.errors import Errors
-from prm_ext.notifications.channels.twilio import Account, Twilio, twiml
+from prm_ext.notifications.channels.twilio import Twilio, twiml
 from prm_ext.notifications.channels.twilio_words import voice_language
 from tests.providers import twilio_magic as magic
 from tests.providers.stand_ins import ACCOUNT, TOKEN, StandIns, running
@@ -32,7 +33,7 @@ async def twilio_of(threads) -> AsyncIterator[Callable[..., Twilio]]:
     made: list[Twilio] = []
 
     def make(providers: StandIns | None, known=nobody_knows, timeout: float = 5.0, token: str = TOKEN, url: str = "") -> Twilio:
-        account = Account(ACCOUNT, token, providers.url if providers else url, timeout)
+        account = TwilioAccount(ACCOUNT, token, providers.url if providers else url, timeout)
         made.append(Twilio(account, threads=threads, errors=Errors(), known=known))
         return made[-1]
 
@@ -228,6 +229,16 @@ async def test_a_template_is_found_by_what_its_variables_say(providers, twilio_o
     assert await twilio.find(sent) == Accepted(providers.ledger.entries[0].id, "queued")
     other = message(channel="whatsapp", content_sid=CONTENT, content_variables={"1": "Ana", "2": "10:30"})
     assert await twilio.find(other) is None
+
+
+async def test_a_template_whose_variables_are_not_at_hand_is_found_by_number_and_time(providers, twilio_of):
+    twilio = twilio_of(providers)
+    for body in ("Something else", "Hi Ana! See you at nine."):
+        await twilio.send(message(channel="whatsapp", body=body))
+    asked = message(channel="whatsapp", content_sid=CONTENT, body="See you at nine.")
+    assert await twilio.find(asked) == Accepted(providers.ledger.entries[1].id, "queued"), "what fits best goes first"
+    asked = message(channel="whatsapp", content_sid=CONTENT, body="")
+    assert await twilio.find(asked) == Accepted(providers.ledger.entries[0].id, "queued")
 
 
 async def test_a_text_is_found_as_twilio_has_changed_it(providers, twilio_of):
