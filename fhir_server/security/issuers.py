@@ -4,19 +4,24 @@ https://openid.net/specs/openid-connect-discovery-1_0.html, https://www.rfc-edit
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
 
 import httpx
 
 from fhir_server.fhir.outcome import unavailable
+from fhir_server.security.outgoing import PLAIN, PinnedTransport, read_bounded
 
 Claims = Mapping[str, Any]
 REFRESH_SECONDS: Final = 30.0
 """Keys are asked for again at most this often when a token names one that is not known."""
 STALE_SECONDS: Final = 3600.0
 LONGEST_DOCUMENT: Final = 512_000
+OTHERS_SECONDS: Final = 5.0
+"""So long each step of a request to an issuer may take; the whole of it twice as long."""
 
 
 class Issuer(Protocol):
@@ -41,7 +46,11 @@ class Issuer(Protocol):
 
 
 class RemoteIssuer:
-    """An OpenID Connect provider, whose keys are fetched and kept for an hour."""
+    """An OpenID Connect provider, whose keys are fetched and kept for an hour.
+
+    Its own address, and that of its keys where it is given, are the operator's choice and may lie in the own network. Where its
+    discovery document names another place for the keys, that one has to be public.
+    """
 
     def __init__(
         self,
@@ -81,31 +90,39 @@ class RemoteIssuer:
                 self._fetched = self._clock()
                 try:
                     self._keys = await self._fetch()
-                except (httpx.HTTPError, ValueError, KeyError, TypeError):
+                except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, KeyError, TypeError, RecursionError):
                     if not self._keys:
                         self._fetched = float("-inf")
                         raise unavailable("The issuer of the token does not give its keys at the moment; try again.") from None
             return self._keys
 
     async def _fetch(self) -> list[Mapping[str, Any]]:
-        async with httpx.AsyncClient(transport=self._transport, timeout=5.0, follow_redirects=False) as client:
-            jwks_url = self._jwks_url or await self._discovered(client)
-            found = (await _json(client, jwks_url))["keys"]
+        async with asyncio.timeout(2 * OTHERS_SECONDS):
+            url, transport = self._jwks_url, self._transport
+            if not url:
+                url = await self._discovered()
+                if urlsplit(url).netloc != urlsplit(self._url).netloc:
+                    transport = transport or PinnedTransport()
+            found = (await _json(transport, url))["keys"]
         return [key for key in found if isinstance(key, dict) and key.get("kty") != "oct" and key.get("use", "sig") == "sig"]
 
-    async def _discovered(self, client: httpx.AsyncClient) -> str:
-        document = await _json(client, f"{self._url.rstrip('/')}/.well-known/openid-configuration")
+    async def _discovered(self) -> str:
+        document = await _json(self._transport, f"{self._url.rstrip('/')}/.well-known/openid-configuration")
         if document["issuer"] != self._url:
             raise ValueError("The discovery document is that of another issuer.")
-        return str(document["jwks_uri"])
+        found = str(document["jwks_uri"])
+        if self._url.startswith("https:") and not found.startswith("https:"):
+            raise ValueError("The keys of the issuer can not be fetched safely.")
+        return found
 
 
-async def _json(client: httpx.AsyncClient, url: str) -> dict[str, Any]:
-    answer = await client.get(url, headers={"Accept": "application/json"})
-    answer.raise_for_status()
-    if len(answer.content) > LONGEST_DOCUMENT:
-        raise ValueError("The document is too long.")
-    found = answer.json()
+async def _json(transport: httpx.AsyncBaseTransport | None, url: str) -> dict[str, Any]:
+    async with (
+        httpx.AsyncClient(transport=transport, timeout=OTHERS_SECONDS, follow_redirects=False) as client,
+        client.stream("GET", url, headers=PLAIN) as answer,
+    ):
+        answer.raise_for_status()
+        found = json.loads(await read_bounded(answer, LONGEST_DOCUMENT))
     if not isinstance(found, dict):
         raise TypeError("The document is no object.")
     return found

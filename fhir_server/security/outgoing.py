@@ -12,7 +12,25 @@ import httpx
 
 from fhir_server.security.authorization.fetching import FetchError, Resolve, is_public, resolved
 
+PLAIN: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
+"""Headers that ask for JSON as it is: a few packed bytes could become very many."""
 _PORTS: Final = {"https": 443, "http": 80}
+
+
+async def read_bounded(answer: httpx.Response, limit: int) -> bytes:
+    """Return the body of an answer that is being received.
+
+    Raises:
+        ValueError: it has more than `limit` bytes, of which no more are read, or is packed.
+    """
+    if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise ValueError("The answer is packed.")
+    body = b""
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > limit:
+            raise ValueError(f"The answer has more than {limit} bytes.")
+    return body
 
 
 class PinnedTransport(httpx.AsyncHTTPTransport):

@@ -3,6 +3,7 @@
 https://www.rfc-editor.org/rfc/rfc6750, https://www.rfc-editor.org/rfc/rfc8725, https://www.rfc-editor.org/rfc/rfc7662
 """
 
+import asyncio
 import base64
 import hashlib
 import json
@@ -18,7 +19,8 @@ from joserfc.jwk import KeySet
 from fhir_server.config import Settings
 from fhir_server.exchange import Principal
 from fhir_server.fhir.outcome import FhirError, unauthorized, unavailable
-from fhir_server.security.issuers import Claims, Issuer, RemoteIssuer
+from fhir_server.security.issuers import LONGEST_DOCUMENT, OTHERS_SECONDS, Claims, Issuer, RemoteIssuer
+from fhir_server.security.outgoing import PLAIN, read_bounded
 from fhir_server.security.principal import ClaimNames, principal_of
 
 LONGEST: Final = 16_384
@@ -153,16 +155,20 @@ class Tokens:
     async def _introspected(self, token: str) -> Claims:
         settings = self._settings
         try:
-            async with httpx.AsyncClient(transport=self._transport, timeout=5.0, follow_redirects=False) as client:
-                answer = await client.post(
+            async with (
+                asyncio.timeout(2 * OTHERS_SECONDS),
+                httpx.AsyncClient(transport=self._transport, timeout=OTHERS_SECONDS, follow_redirects=False) as client,
+                client.stream(
+                    "POST",
                     settings.auth_introspection_url,
                     data={"token": token, "token_type_hint": "access_token"},
                     auth=(settings.auth_introspection_client, settings.auth_introspection_secret),
-                    headers={"Accept": "application/json"},
-                )
+                    headers=PLAIN,
+                ) as answer,
+            ):
                 answer.raise_for_status()
-                claims = answer.json()
-        except (httpx.HTTPError, ValueError):
+                claims = json.loads(await read_bounded(answer, LONGEST_DOCUMENT))
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError):
             raise unavailable("Whether the token is valid can not be found out at the moment; try again.") from None
         if not isinstance(claims, dict) or claims.get("active") is not True:
             raise _invalid("The token is not active.")

@@ -76,11 +76,16 @@ async def _get(target: str, host: str, name: str) -> bytes:
     async with (
         httpx.AsyncClient(follow_redirects=False, trust_env=False, timeout=SECONDS) as client,
         client.stream(
-            "GET", target, headers={"Host": host, "Accept": "application/json"}, extensions={"sni_hostname": name}
+            "GET",
+            target,
+            headers={"Host": host, "Accept": "application/json", "Accept-Encoding": "identity"},
+            extensions={"sni_hostname": name},
         ) as answer,
     ):
         if answer.status_code != httpx.codes.OK:
             raise FetchError(f"{name} answers {answer.status_code}.")
+        if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            raise FetchError(f"{name} packs its answer.")
         body = b""
         async for part in answer.aiter_bytes():
             body += part
