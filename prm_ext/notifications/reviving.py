@@ -54,8 +54,12 @@ async def dead_letters(deliveries: Deliveries, dead: Dead) -> AsyncIterator[Docu
         last = page[-1]["_id"]
 
 
-async def revive(ctx: Context, deliveries: Deliveries, settings: NotificationSettings, found: Document) -> Document | None:
+async def revive(
+    ctx: Context, deliveries: Deliveries, settings: NotificationSettings, found: Document, nonce: str = ""
+) -> Document | None:
     """Let a dead letter wait for its turn again; return what it has become, None where it is none (any more).
+
+    By the `nonce`, which is noted, whoever asks twice knows that it was done.
 
     Raises:
         FhirError: the request can not be made active again: it was withdrawn or deleted, or that is not allowed.
@@ -67,7 +71,7 @@ async def revive(ctx: Context, deliveries: Deliveries, settings: NotificationSet
     expires = now + timedelta(hours=settings.of(ctx.tenant).max_age_hours)
 
     def waiting(one: Document) -> Document | None:
-        return living(one, version, now, expires) if is_dead(one) else None
+        return {**living(one, version, now, expires), "revived": nonce} if is_dead(one) else None
 
     return await deliveries.advance(found, waiting)
 

@@ -4,7 +4,16 @@ import json
 from datetime import date, datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    model_validator,
+)
 
 from prm_ext.notifications.channels.channel import Channel
 
@@ -25,17 +34,17 @@ def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _variables(values: dict[str, Any]) -> dict[str, str]:
-    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
+def _text(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
-Variables = Annotated[
-    dict[Annotated[str, StringConstraints(max_length=64)], Annotated[str, StringConstraints(max_length=2000)] | int | float],
-    AfterValidator(_variables),
+Variables = dict[
+    Annotated[str, StringConstraints(max_length=64)], Annotated[str, BeforeValidator(_text), StringConstraints(max_length=2000)]
 ]
 Moment = AwareDatetime | date
 """A date is the morning of the recipient."""
+Day = AwareDatetime | date
 SEND_EXAMPLE: dict[str, Any] = {
     "patient_id": "0193a1de-5f7c-7cc1-8f3d-6a1de0a4c001",
     "channel": "sms",
