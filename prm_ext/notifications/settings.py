@@ -48,6 +48,11 @@ class NotificationSettings(BaseSettings):
     email_from: str = Field("", description="Address that email comes from, such as `Clinic <no-reply@example.org>`.")
     twilio_account_sid: str = Field("", description="Twilio account (`AC…`).")
     twilio_auth_token: str = Field("", repr=False, description="Its auth token; also the key of webhook signatures.")
+    twilio_webhook_secret: str = Field(
+        "",
+        repr=False,
+        description="Secret of the shared key that signs webhooks (HMAC-SHA256), where the account has one; else the auth token does.",
+    )
     twilio_base_url: str = Field("", description="Other base URL of Twilio's API, for tests.")
     twilio_timeout: float = Field(10.0, gt=0, description="How long an answer of a provider is awaited, in seconds.")
     sendgrid_key: str = Field("", repr=False, description="SendGrid API key.")
