@@ -3,6 +3,7 @@
 https://hl7.org/fhir/R4/consent.html, docs/notifications/consent.md, docs/decisions/0041-opt-out.md
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,6 +33,8 @@ from prm_ext.notifications.directives import (
 from prm_ext.notifications.provisions import ADDRESS, Contact, denies, plain
 
 _MOST: Final = 1000
+_CODE: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+"""A kind; messages of FHIR clients may have others than ours."""
 _ATTEMPTS: Final = 5
 _LOST: Final = frozenset({409, 412})
 _CREATED: Final = 201
@@ -149,10 +152,10 @@ async def set_preference(
     What was said from an address (`opt_out`), or in a Consent of another system, goes on to count; `preferences` shows it.
 
     Raises:
-        FhirError: 422 for an unknown kind or channel, 409 when others keep changing it.
+        FhirError: 422 for what is no kind or no channel, 409 when others keep changing it.
     """
-    if kind and kind not in KINDS:
-        raise unprocessable(f"{kind!r} is no kind of notification; there are {', '.join(KINDS)}.", code="value")
+    if kind and not _CODE.fullmatch(kind):
+        raise unprocessable(f"{kind!r} is no kind of notification; such as {', '.join(KINDS)}.", code="value")
     if channel and channel not in CHANNELS:
         raise unprocessable(f"{channel!r} is no channel; there are {', '.join(CHANNELS)}.", code="value")
     for _ in range(_ATTEMPTS):

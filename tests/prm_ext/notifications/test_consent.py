@@ -355,7 +355,7 @@ async def test_preferences_of_a_patient_show_what_somebody_else_said_from_the_sa
     assert await wanted(ctx, await patient(ctx, PHONE)) == {("whatsapp", kind) for kind in KINDS}
 
 
-@pytest.mark.parametrize(("kind", "channel"), [("gossip", "sms"), ("campaign", "pigeon")])
+@pytest.mark.parametrize(("kind", "channel"), [("go ssip", "sms"), ("campaign", "pigeon")])
 async def test_what_there_is_not_can_not_be_preferred(ctx: Context, kind: str, channel: str):
     with pytest.raises(FhirError) as raised:
         await set_preference(ctx, "1", kind=kind, channel=channel, allowed=False)
