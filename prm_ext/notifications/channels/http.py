@@ -1,5 +1,6 @@
 """How SDKs of providers reach them: sessions whose connections many threads share, and what a failure means."""
 
+from ssl import SSLCertVerificationError
 from typing import Any, Final
 
 import requests
@@ -41,14 +42,14 @@ class Session:
 
 
 def never_left(error: BaseException) -> bool:
-    """Tell whether a request failed before anything of it was sent: no connection was made."""
+    """Tell whether a request failed before anything of it was sent: no connection was made, or to nobody who can be trusted."""
     pending: list[object] = [error]
     seen: set[int] = set()
     while pending:
         one = pending.pop()
-        if isinstance(one, (NewConnectionError, ConnectTimeoutError, ProxyError)):
+        if isinstance(one, (NewConnectionError, ConnectTimeoutError, ProxyError, SSLCertVerificationError)):
             return True
         if isinstance(one, BaseException) and id(one) not in seen:
             seen.add(id(one))
-            pending += [*one.args, getattr(one, "reason", None), one.__cause__]
+            pending += [*one.args, getattr(one, "reason", None), one.__cause__, one.__context__]
     return False

@@ -7,6 +7,7 @@ that a message that went twice can be told by whoever receives it.
 import asyncio
 import re
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Final
@@ -21,8 +22,8 @@ from prm_ext.notifications.channels.masking import mask
 from prm_ext.notifications.channels.mime import AddressError, address_of, message_id, mime
 
 NAME: Final = "smtp"
-KEPT: Final = 4
-"""Connections that are kept open for the next messages."""
+TRUSTED_SECONDS: Final = 5.0
+"""A connection that was used so lately is not asked whether it is still there."""
 _ENHANCED: Final = re.compile(r"\b([245])\.(\d{1,3})\.(\d{1,3})\b")
 _BY_CODE: Final[Mapping[str, Failure]] = {
     # A mailbox that is full, or a list that is being moved: another day it may be otherwise.
@@ -50,7 +51,7 @@ class Smtp:
         self._trust = trust
         self._attachments = Attachments(server.timeout)
         self._room = asyncio.Semaphore(connections)
-        self._idle: list[aiosmtplib.SMTP] = []
+        self._idle: list[tuple[aiosmtplib.SMTP, float]] = []
 
     async def send(self, message: Message) -> Outcome:
         """Hand a message over."""
@@ -80,7 +81,7 @@ class Smtp:
     async def close(self) -> None:
         """Close the connections."""
         idle, self._idle = self._idle, []
-        for connection in idle:
+        for connection, _ in idle:
             with suppress(aiosmtplib.SMTPException, OSError):
                 await connection.quit()
             connection.close()
@@ -120,9 +121,10 @@ class Smtp:
     async def _ready(self) -> aiosmtplib.SMTP:
         """Return a connection: one that is kept and still alive, or a new one."""
         while self._idle:
-            kept = self._idle.pop()
+            kept, used = self._idle.pop()
             try:
-                await kept.noop()
+                if not kept.is_connected or time.monotonic() - used > TRUSTED_SECONDS:
+                    await kept.noop()
             except (aiosmtplib.SMTPException, OSError):
                 kept.close()
             else:
@@ -148,10 +150,8 @@ class Smtp:
         except (aiosmtplib.SMTPException, OSError):
             connection.close()
             return
-        if connection.is_connected and len(self._idle) < KEPT:
-            self._idle.append(connection)
-        else:
-            connection.close()
+        if connection.is_connected:
+            self._idle.append((connection, time.monotonic()))
 
     def _refusal(self, error: aiosmtplib.SMTPResponseException, message: Message) -> Refused:
         enhanced = _ENHANCED.search(error.message)

@@ -212,3 +212,14 @@ async def test_nothing_of_an_email_is_logged(providers, sendgrid_of, caplog):
     await sendgrid_of(providers).send(message())
     assert TO not in caplog.text
     assert "Ana" not in caplog.text
+
+
+async def test_a_sendgrid_that_shows_a_certificate_that_is_not_trusted_gets_nothing(sendgrid_of, certificates):
+    async def accept(_request):
+        raise AssertionError
+
+    server = HttpServer(accept)
+    await server.start(tls=certificates[0])
+    outcome = await sendgrid_of(None, url=f"https://127.0.0.1:{server.port}").send(message())
+    assert (outcome.failure, outcome.code) == ("transient", "connection")
+    await server.stop()

@@ -12,6 +12,7 @@ from prm_ext.notifications.channels.channel import Accepted, Media, Message, Ref
 from prm_ext.notifications.channels.errors import Errors
 from prm_ext.notifications.channels.ses import Ses
 from tests.providers.stand_ins import StandIns, running
+from tests.providers.wire import HttpServer
 
 TO, FROM = "ana@example.org", "Clinic <no-reply@clinic.example.org>"
 
@@ -140,3 +141,14 @@ async def test_without_credentials_nothing_is_sent(providers, threads, monkeypat
     outcome = await ses.send(message())
     assert outcome == Refused("content", "credentials", "There are no AWS credentials: give them as boto3 takes them.")
     await ses.close()
+
+
+async def test_an_ses_that_shows_a_certificate_that_is_not_trusted_gets_nothing(ses_of, certificates):
+    async def accept(_request):
+        raise AssertionError
+
+    server = HttpServer(accept)
+    await server.start(tls=certificates[0])
+    outcome = await ses_of(None, url=f"https://127.0.0.1:{server.port}").send(message())
+    assert (outcome.failure, outcome.code) == ("transient", "connection")
+    await server.stop()

@@ -2,15 +2,8 @@
 
 import ssl
 from collections.abc import AsyncIterator, Callable
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import NameOID
 
 from prm_ext.notifications.channels.accounts import SmtpServer as Server
 from prm_ext.notifications.channels.channel import Accepted, Media, Message, Refused, Unknown
@@ -100,7 +93,7 @@ async def test_a_connection_that_the_server_has_closed_is_made_again(smtp_of):
     await server.start()
     smtp = smtp_of(server.port)
     await smtp.send(message())
-    smtp._idle[0].close()
+    smtp._idle[0][0].close()
     assert isinstance(await smtp.send(message()), Accepted)
     await smtp.close()
     await server.stop()
@@ -144,23 +137,6 @@ async def test_an_smtp_server_can_not_be_asked(providers, smtp_of):
     assert (smtp.reports, smtp.looks_up) == (False, False)
     assert isinstance(await smtp.find(message()), Unknown)
     assert await smtp.status(message(), "id") is None
-
-
-@pytest.fixture
-def certificates(tmp_path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    """What a server shows, and what a client trusts."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-    builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
-    builder = builder.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-    file = tmp_path / "server.pem"
-    shown = builder.sign(key, hashes.SHA256()).public_bytes(Encoding.PEM)
-    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) + shown)
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(file)
-    return server, ssl.create_default_context(cadata=shown.decode())
 
 
 @pytest.mark.parametrize("tls", ["starttls", "tls"])

@@ -332,3 +332,14 @@ async def test_nothing_of_a_message_is_logged(providers, twilio_of, caplog):
     await twilio_of(providers).find(message())
     assert TO not in caplog.text
     assert "appointment" not in caplog.text
+
+
+async def test_a_twilio_that_shows_a_certificate_that_is_not_trusted_gets_nothing(twilio_of, certificates):
+    async def accept(_request):
+        raise AssertionError
+
+    server = HttpServer(accept)
+    await server.start(tls=certificates[0])
+    outcome = await twilio_of(None, url=f"https://127.0.0.1:{server.port}").send(message())
+    assert (outcome.failure, outcome.code) == ("transient", "connection")
+    await server.stop()
