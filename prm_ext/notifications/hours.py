@@ -63,6 +63,11 @@ def zone_of(recipient: Resource | None, default: str) -> ZoneInfo:
     return ZoneInfo("UTC")
 
 
+def is_zone(name: str) -> bool:
+    """Tell whether the time zone database has a zone of this name."""
+    return _zone(name) is not None
+
+
 def _named(recipient: Resource) -> list[str]:
     addresses = recipient.get("address", ())
     # That of an Organization or a Patient is a list, that of a Location one.

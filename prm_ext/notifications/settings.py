@@ -10,6 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from fhir_server.exchange import Context
 from prm_ext.notifications.appointments import templates_of
 from prm_ext.notifications.channels.channel import Failure
+from prm_ext.notifications.clock import clock_of
+from prm_ext.notifications.hours import is_zone
 from prm_ext.notifications.trigger_rules import rules_of
 
 Text = Literal["console", "twilio", "off"]
@@ -108,6 +110,11 @@ class NotificationSettings(BaseSettings):
     )
     time_zone: str = Field("UTC", description="Time zone of recipients whose resource names none, such as `America/New_York`.")
 
+    clock_times: str = Field(
+        "",
+        description='Other clock times for what schedules name without one, as JSON: `{"MORN": "08:00", "HS": "21:30", "BID": ["07:00", "19:00"]}`; docs/notifications/schedules.md has them all. `MORN` is also when a request for a whole day is due.',
+    )
+
     # What
     language: str = Field("en", description="Language of recipients whose resource names none.")
     fallback: str = Field(
@@ -130,6 +137,19 @@ class NotificationSettings(BaseSettings):
             TypeAdapter(dict[str, dict[str, Failure]]).validate_json(value or "{}")
         except ValueError as error:
             raise ValueError(f"names no failures by provider and code: {error}") from None
+        return value
+
+    @field_validator("clock_times")
+    @classmethod
+    def _clock_times(cls, value: str) -> str:
+        clock_of(value)
+        return value
+
+    @field_validator("time_zone")
+    @classmethod
+    def _time_zone(cls, value: str) -> str:
+        if not is_zone(value):
+            raise ValueError("is no time zone; write it as America/New_York")
         return value
 
     @field_validator("reminders")

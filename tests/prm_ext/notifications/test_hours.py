@@ -7,8 +7,10 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from prm_ext.notifications.hours import TIME_ZONE, allowed_at, zone_of
+from prm_ext.notifications.settings import NotificationSettings
 
 NEW_YORK = ZoneInfo("America/New_York")
 NIGHT = "21:00-08:00"
@@ -114,3 +116,11 @@ def test_the_zone_of_a_recipient_is_what_its_resource_says(recipient: dict[str, 
 def test_a_zone_that_nobody_knows_is_the_default_and_a_default_that_nobody_knows_is_utc(name: str):
     assert zone_of({"extension": named(name)}, "America/Chicago").key == "America/Chicago"
     assert zone_of({}, name).key == "UTC"
+
+
+def test_settings_name_zones_and_clock_times_that_there_are():
+    found = NotificationSettings(_env_file=None, time_zone="Asia/Manila", clock_times='{"HS": "21:30"}')
+    assert found.of("acme").time_zone == "Asia/Manila"
+    for wrong in ({"time_zone": "Mars/Base"}, {"clock_times": '{"HS": "late"}'}, {"clock_times": "{"}):
+        with pytest.raises(ValidationError):
+            NotificationSettings(_env_file=None, **wrong)
