@@ -213,3 +213,11 @@ def test_a_criterion_holds_only_when_it_is_true() -> None:
 
 def test_the_functions_that_an_expression_calls_are_known() -> None:
     assert compile_expression("name.where(given.exists()).`first`()").functions == {"where", "exists", "first"}
+
+
+@pytest.mark.parametrize(
+    ("literal", "value"),
+    [(r"'a\\n'", r"a\n"), (r"'\n\t\r\f'", "\n\t\r\f"), (r"'\'\"\`\/\u00e9'", "'\"`/é"), (r"'\\\\u0041'", r"\\u0041")],
+)
+def test_escapes_of_a_string_are_read_from_left_to_right(literal, value):
+    assert evaluate(compile_expression(literal), root({"resourceType": "Basic"})) == [value]

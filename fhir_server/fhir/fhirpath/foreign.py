@@ -1,9 +1,10 @@
 """The border to fhirpathpy: its functions on plain values, and how it represents them."""
 
 import json
+import re
 from functools import lru_cache
 from importlib.resources import files
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from fhirpathpy import do_eval  # type: ignore[attr-defined]  # It is not in their __all__.
 from fhirpathpy.engine.invocations import invocation_registry
@@ -35,9 +36,23 @@ def context() -> dict[str, Any]:
     return {"model": _model(), "vars": {}, "dataRoot": [], "userInvocationTable": {}}
 
 
+_ESCAPE: Final = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
+_ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
+
+
 def literal(tree: Tree) -> list[Any]:
     """Return the value of a literal."""
+    text = tree["children"][0]
+    if text["type"] == "StringLiteral":
+        # fhirpathpy takes the escapes one after the other, and so a backslash before an `n` for a line feed.
+        return [_ESCAPE.sub(_unescaped, text["text"][1:-1])]
     return list(do_eval(context(), [], tree))  # type: ignore[no-untyped-call]
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    """http://hl7.org/fhirpath/N1/index.html#string."""
+    code = match[1]
+    return chr(int(code[1:], 16)) if len(code) > 1 else _ESCAPED.get(code, code)
 
 
 def invoke(name: str, focus: list[Any], arguments: list[Any]) -> list[Any]:
