@@ -7,11 +7,11 @@ from fhir_server.exchange import Context
 from prm_ext.notifications.channels.channel import Channel
 from prm_ext.notifications.hours import zone_of
 from prm_ext.notifications.settings import NotificationSettings
-from prm_ext.notifications.templates.library import resolved, template_named
+from prm_ext.notifications.templates.library import resolved, template_named, template_of_id
 from prm_ext.notifications.templates.rendering import Reader, Rendered, render_template
 from prm_ext.notifications.templates.variables import About, values_of
 
-__all__ = ["About", "Reader", "Rendered", "render", "template_named"]
+__all__ = ["About", "Reader", "Rendered", "render", "template_named", "template_of_id"]
 
 
 async def render(

@@ -13,7 +13,7 @@ from fhir_server.security.views import shown
 from fhir_server.store.database import Database
 from prm_ext.notifications.templates.model import Template
 from prm_ext.notifications.templates.resource import from_resource, is_message, is_ours
-from prm_ext.notifications.templates.seeds import seed_named, seed_of_url
+from prm_ext.notifications.templates.seeds import seed_named, seed_of_id, seed_of_url
 
 TYPE: Final = "ActivityDefinition"
 _KEPT: Final = 2000
@@ -142,3 +142,18 @@ def _remember(ctx: Context, canonical: str, template: Template) -> None:
         if len(kept) >= _KEPT:
             kept.clear()
         kept[ctx.tenant, canonical] = template
+
+
+async def template_of_id(ctx: Context, id_: str) -> str:
+    """Return the canonical URL, with its version, of a template by its id.
+
+    Raises:
+        FhirError: 404 or 410, there is none; 422, it is not in use.
+    """
+    seed = seed_of_id(id_)
+    if seed is not None:
+        return seed.canonical
+    template = read((await ctx.dispatch(ctx, Call("read", TYPE, id_))).resource or {})
+    if template.status != "active":
+        raise unprocessable(f"The template {template.name!r} is {template.status}; activate it first.", code="business-rule")
+    return template.canonical

@@ -54,7 +54,8 @@ class Template:
     @property
     def canonical(self) -> str:
         """What stands for exactly this version: https://hl7.org/fhir/R4/references.html#canonical."""
-        return f"{self.url}|{self.version}"
+        url = self.url or f"ActivityDefinition/{self.id}"
+        return f"{url}|{self.version}" if self.version else url
 
     def texts(self) -> Iterable[str]:
         """Return all texts."""

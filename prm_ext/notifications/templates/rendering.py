@@ -7,7 +7,7 @@ is kept, so that rendering takes some tens of microseconds.
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, tzinfo
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from fhir_server.fhir.outcome import FhirError, Issue, unprocessable
 from prm_ext.notifications.channels.channel import Channel
@@ -48,8 +48,8 @@ class Reader:
     zone: tzinfo = UTC
 
 
-def render_template(template: Template, channel: Channel, reader: Reader, values: Mapping[str, Any]) -> Rendered:
-    """Return what a template says with these values.
+def render_template(template: Template, channel: Channel | Literal[""], reader: Reader, values: Mapping[str, Any]) -> Rendered:
+    """Return what a template says with these values; the channel "" is any that has no text of its own.
 
     Raises:
         FhirError: 422, which names every variable that has no value or one that does not fit.
@@ -144,9 +144,9 @@ def _subject(text: str) -> str:
     return clean(unmarked(text))
 
 
-def _check_length(template: Template, channel: Channel, found: Rendered) -> None:
+def _check_length(template: Template, channel: str, found: Rendered) -> None:
     for what, length, longest in (
-        ("message", len(found.body), LONGEST[channel]),
+        ("message", len(found.body), LONGEST.get(channel, max(LONGEST.values()))),
         ("subject", len(found.subject), LONGEST_SUBJECT),
     ):
         if length > longest:

@@ -9,6 +9,7 @@ from prm_ext.notifications.templates.languages import tidy
 from prm_ext.notifications.templates.model import ContentTemplate, Place, Template
 from prm_ext.notifications.templates.text import from_fhirpath, to_fhirpath
 from prm_ext.notifications.templates.values import TYPES, Variable
+from prm_ext.notifications.templates.wellknown import WELL_KNOWN
 
 Resource = dict[str, Any]
 Node = dict[str, Any]
@@ -219,6 +220,7 @@ def _read_variables(resource: Resource) -> Iterator[Variable]:
             default=parts.get(DEFAULT) or None,
             description=str(definition.get("documentation", "")),
             sample=parts.get(SAMPLE, ""),
+            strict=definition.get("name") not in WELL_KNOWN,
         )
 
 
@@ -236,3 +238,40 @@ def _read_contents(resource: Resource, default: str) -> Iterator[tuple[str, Cont
 
 def _string(parts: Mapping[str, Node], name: str) -> str:
     return str(parts.get(name, {}).get("valueString", ""))
+
+
+_OURS: Final = frozenset({VARIABLE, codes.CONTENT_SID})
+
+
+def merged(old: Resource, template: Template) -> Resource:
+    """Return the ActivityDefinition of a template, with all that another one has and this product does not know."""
+    new = to_resource(template)
+    kept = {name: value for name, value in old.items() if name not in ("title", "description", "language", "useContext")}
+    lists = {
+        "extension": [one for one in old.get("extension", ()) if one.get("url") not in _OURS],
+        "topic": [one for one in old.get("topic", ()) if not any(_is_kind(coding) for coding in one.get("coding", ()))],
+        "useContext": [one for one in old.get("useContext", ()) if one.get("code", {}).get("system") != URL_TYPE],
+        "dynamicValue": [one for one in old.get("dynamicValue", ()) if not is_text_or_concept(one)],
+    }
+    found = kept | new
+    for name, others in lists.items():
+        values = [*new.get(name, ()), *others]
+        found.pop(name, None)
+        if values:
+            found[name] = values
+    return found
+
+
+def _is_kind(coding: Node) -> bool:
+    return coding.get("system") == codes.KIND
+
+
+def is_text(value: Node) -> bool:
+    """Tell whether a dynamicValue is the body or the subject of a message."""
+    path = str(value.get("path", "")).replace('"', "'")
+    return path in _BODIES or path == SUBJECT
+
+
+def is_text_or_concept(value: Node) -> bool:
+    """Tell whether a dynamicValue is one that `to_resource` makes."""
+    return is_text(value) or str(value.get("path", "")).startswith(("category[0].coding[", "medium[0].coding["))

@@ -55,7 +55,7 @@ class Variable:
     sample: str = ""
     """For previews."""
     strict: bool = True
-    """Whether a value that is not of the type is refused; else it is shown as it was written."""
+    """Whether a value that is not of the type is refused; else, as for well-known variables, it is shown as it was written."""
 
 
 @dataclass(frozen=True, slots=True)
