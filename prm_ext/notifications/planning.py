@@ -21,6 +21,7 @@ from fhir_server.fhir.outcome import FhirError
 from fhir_server.store.database import Document
 from fhir_server.store.versions import Version
 from prm_ext.notifications.choosing import members_of
+from prm_ext.notifications.clock import clock_of
 from prm_ext.notifications.codes import ADDRESS, CAMPAIGN, INSTANTIATES, TIMING, channels_of, kind_of
 from prm_ext.notifications.hours import zone_of
 from prm_ext.notifications.machine import ended
@@ -124,7 +125,7 @@ async def occurrence_of(
     timed = timing is None and "T" in str(request.get("occurrenceDateTime", "T"))
     recipient = None if timed else await _resource(ctx, target.recipient)
     zone = zone_of(recipient, settings.time_zone)
-    return next_occurrence(request, after=after, zone=zone, now=ctx.now())
+    return next_occurrence(request, after=after, zone=zone, now=ctx.now(), clock=clock_of(settings.clock_times))
 
 
 def timing_of(request: Resource) -> Any:
