@@ -182,6 +182,40 @@ async def test_what_goes_wrong_is_the_same_for_the_same_seed(threads):
     assert accepted == 40 - outcomes[1].count(Refused)
 
 
+async def test_however_answers_are_lost_each_message_goes_once(threads):
+    """Sixty messages with the same text to three numbers, half of them without an answer or refused for now."""
+    owners: dict[str, str] = {}
+
+    async def known(_provider, ids, reference):
+        return {one: owners[one] == reference for one in ids if one in owners}
+
+    async with running() as providers:
+        providers.behaviour.change({"errors": 0.2, "lost": 0.3, "life": False, "seed": 5})
+        account = TwilioAccount(ACCOUNT, TOKEN, providers.url, 1.0)
+        twilio = Twilio(account, threads=threads, errors=Errors(), known=known)
+        waiting = [message(f"+1202555000{number % 3}", reference=f"c{number}", callback_url="") for number in range(60)]
+        looked_up = 0
+        while waiting:
+            outcomes = await asyncio.gather(*(twilio.send(one) for one in waiting))
+            again = [one for one, outcome in zip(waiting, outcomes, strict=True) if isinstance(outcome, Refused)]
+            owners |= {
+                one.provider_id: sent.reference for sent, one in zip(waiting, outcomes, strict=True) if isinstance(one, Accepted)
+            }
+            for one in (sent for sent, outcome in zip(waiting, outcomes, strict=True) if isinstance(outcome, Unknown)):
+                looked_up += 1
+                found = await twilio.find(one)
+                assert isinstance(found, Accepted)
+                owners[found.provider_id] = one.reference
+            waiting = again
+        await twilio.close()
+        assert looked_up > 5
+        assert providers.ledger.refused.total() > 5
+        assert sorted(owners.values()) == sorted(f"c{number}" for number in range(60))
+        assert {key: len(providers.ledger.of(key)) for key in providers.ledger.duplicates()} == {
+            f"sms|+1202555000{number}|Hello": 20 for number in range(3)
+        }
+
+
 async def test_a_sender_that_sends_too_much_is_refused(providers, threads):
     providers.behaviour.rate = 2
     twilio = twilio_at(providers.url, threads)
