@@ -6,12 +6,9 @@ The texts are in `texts`, one file for each language.
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import msgspec
-
-Answer = Literal["confirmed", "cancelled", "which", "none", "too_late", "help", "stopped", "started", "unclear"]
-"""`confirmed`, `cancelled`, `too_late` need `when`, `which` needs `appointments`; all take `organisation`."""
 
 _FOLDER: Final = Path(__file__).parent / "texts"
 LANGUAGES: Final = tuple(sorted(file.stem for file in _FOLDER.glob("*.json") if file.stem != "keywords"))
@@ -26,6 +23,8 @@ class Texts(msgspec.Struct, frozen=True):
     words: dict[str, str]
     """What to reply, by meaning."""
     answers: dict[str, str]
+    """To replies. They hold the names of `words`, `{organisation}` and, where it is about an appointment, `{when}` or
+    `{appointments}`."""
     page: dict[str, str]
     kinds: dict[str, str]
 
@@ -46,14 +45,3 @@ def language_like(tag: str) -> str:
 def texts_of(language: str) -> Texts:
     """Return the texts of a language that there is."""
     return msgspec.json.decode((_FOLDER / f"{language}.json").read_bytes(), type=Texts)
-
-
-def answer(name: Answer, language: str, *, organisation: str, **values: Any) -> str:
-    """Return an answer in the language that is closest; an organisation without a name is `us`.
-
-    Raises:
-        KeyError: a value that the text has is not given.
-    """
-    texts = texts_of(language_like(language))
-    shown = {**texts.words, **values, "organisation": organisation or texts.page["us"]}
-    return texts.answers[name].format_map(shown)
