@@ -6,7 +6,7 @@ registers what it has: nothing of it is known to the server otherwise, and nothi
 """
 
 import importlib
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
@@ -25,7 +25,10 @@ from fhir_server.resources import BEHAVIOURS
 from fhir_server.store.versions import Version
 
 if TYPE_CHECKING:
+    import typer
     from fastapi import APIRouter
+
+    from fhir_server.doctor import Finding
 
 S = TypeVar("S", bound=BaseSettings)
 
@@ -49,6 +52,14 @@ class Routes:
     prefix: str
     """Such as `/api/v1/prm/patients`."""
     router: "Callable[[], APIRouter]"
+
+
+@dataclass(frozen=True, slots=True)
+class Commands:
+    """Commands below `fhir-server`. They are made where one of them is called, or their help is asked for."""
+
+    name: str
+    app: "Callable[[], typer.Typer]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +100,7 @@ class Extensions:
     tasks: tuple[Task, ...] = ()
     jobs: Mapping[str, Job] = field(default_factory=dict)
     settings: tuple[BaseSettings, ...] = ()
+    commands: Mapping[str, Commands] = field(default_factory=dict)
 
 
 class Server:
@@ -106,7 +118,9 @@ class Server:
         self._consumers: dict[str, Consumer] = {}
         self._tasks: dict[str, Task] = {}
         self._jobs: dict[str, Job] = {}
+        self._checks: list[Callable[[], Iterable[Finding]]] = []
         self._settings: dict[type[BaseSettings], BaseSettings] = {}
+        self._commands: dict[str, Commands] = {}
 
     def add_routes(self, prefix: str, router: "Callable[[], APIRouter]") -> None:
         """Serve a FastAPI router below a prefix, beside the FHIR door."""
@@ -155,6 +169,16 @@ class Server:
             raise ExtensionError(f"There is a job {job.name!r} already.")
         self._jobs[job.name] = job
 
+    def add_commands(self, name: str, app: "Callable[[], typer.Typer]") -> None:
+        """Add a group of commands: `fhir-server NAME …`."""
+        if name in self._commands:
+            raise ExtensionError(f"There are commands {name!r} already.")
+        self._commands[name] = Commands(name, app)
+
+    def add_check(self, check: "Callable[[], Iterable[Finding]]") -> None:
+        """Let `fhir-server doctor` say what is found of the extension's own."""
+        self._checks.append(check)
+
     def add_settings(self, kind: type[S]) -> S:
         """Read settings of the extension's own, whose prefix is not `FHIR_`, and return them."""
         if kind.model_config.get("env_prefix", "") in ("", "FHIR_"):
@@ -174,6 +198,8 @@ class Server:
             tasks=tuple(self._tasks.values()),
             jobs=MappingProxyType(dict(self._jobs)),
             settings=tuple(self._settings.values()),
+            checks=tuple(self._checks),
+            commands=MappingProxyType(dict(self._commands)),
         )
 
 

@@ -1,1 +1,57 @@
 """Notifications: CommunicationRequests that become delivered Communications (docs/notifications/README.md)."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fhir_server.events.consumer import Consumer
+from fhir_server.extension import Job, Server, Task
+from prm_ext.notifications.campaigning import TASK, carry_out
+from prm_ext.notifications.dispatching import JOB, dispatch
+from prm_ext.notifications.events import MESSAGES, REQUESTS
+from prm_ext.notifications.means import MeansOf
+from prm_ext.notifications.planning import TYPE, Planner
+from prm_ext.notifications.promptly import Promptly
+from prm_ext.notifications.sending import Sender
+from prm_ext.notifications.settings import NotificationSettings
+from prm_ext.notifications.templates.behaviour import TemplateBehaviour
+from prm_ext.notifications.webhooks.places import PREFIX
+
+if TYPE_CHECKING:
+    import typer
+    from fastapi import APIRouter
+
+
+def register(server: Server) -> None:
+    """Add what plans, queues and sends, the routes, the commands and the names of events."""
+    settings = server.add_settings(NotificationSettings)
+    means = MeansOf(settings)
+    server.add_consumer(Consumer("notifications", Planner(means).handle, resource_types=frozenset({TYPE})))
+    server.add_behaviour(TYPE, Promptly(means))
+    server.add_behaviour("ActivityDefinition", TemplateBehaviour(settings))
+    server.add_task(Task("notifications-dispatch", partial(dispatch, means), everywhere=True))
+    server.add_task(Task(TASK, partial(carry_out, means)))
+    server.add_job(Job(JOB, Sender(means).deliver))
+    server.add_routes(PREFIX, partial(_router, means))
+    server.add_commands("notifications", _commands)
+    server.name_events(TYPE, REQUESTS)
+    server.name_events("Communication", MESSAGES)
+
+
+def _router(means: MeansOf) -> "APIRouter":
+    # Imported where requests are answered only: the process that publishes events does without FastAPI.
+    from fastapi import APIRouter  # noqa: PLC0415
+
+    from prm_ext.notifications.api import router_of  # noqa: PLC0415
+    from prm_ext.notifications.templates.api import template_router  # noqa: PLC0415
+
+    router = APIRouter()
+    router.include_router(template_router(means.settings))
+    # The last, since what has no path of its own is taken for the id of a notification.
+    router.include_router(router_of(means))
+    return router
+
+
+def _commands() -> "typer.Typer":
+    from prm_ext.notifications.commands import app  # noqa: PLC0415 -- it takes long to import
+
+    return app

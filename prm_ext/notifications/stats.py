@@ -78,7 +78,6 @@ def _pipeline(condition: Document) -> list[Document]:
         {
             "$project": {
                 "status": 1,
-                "done": {"$eq": ["$state", "done"]},
                 "channel": {"$ifNull": ["$last.channel", ""]},
                 "day": {"$dateToString": {"date": "$created", "format": "%Y-%m-%d"}},
                 "failure": {"$cond": [{"$eq": ["$status", "failed"]}, {"$ifNull": ["$failure", "transient"]}, ""]},
@@ -89,7 +88,7 @@ def _pipeline(condition: Document) -> list[Document]:
         {
             "$group": {
                 "_id": {
-                    **{name: f"${name}" for name in ("status", "done", "channel", "day", "failure", "retried")},
+                    **{name: f"${name}" for name in ("status", "channel", "day", "failure", "retried")},
                     "step": {"$cond": [{"$eq": ["$seconds", None]}, None, {"$ceil": {"$log": ["$seconds", STEP]}}]},
                 },
                 "n": {"$sum": 1},
@@ -128,7 +127,7 @@ class _Sum:
             self.retried += count
             gone_out = key["status"] in _GONE_OUT
             self.retried_sent += count if gone_out else 0
-            self.retried_ended += count if gone_out or key["done"] else 0
+            self.retried_ended += count if gone_out or key["status"] == "failed" else 0
 
     def figures(self) -> dict[str, Any]:
         """Return them as they are told."""

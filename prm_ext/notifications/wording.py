@@ -108,7 +108,7 @@ class Wording:
         return found
 
     async def template_url(self, text: str) -> str:
-        """Return the URL, without a version, of a template that is named by its URL, name or id; what is none is one of nothing."""
+        """Return the URL, without a version, of a template that is named by its URL, name or id."""
         if ":" in text:
             return text.partition("|")[0]
         for name, id_ in ((text, None), (None, text)):
@@ -134,8 +134,10 @@ class Wording:
             labels += [one for one in resource.get("meta", {}).get("security", ()) if one not in labels]
         return list(fields), labels
 
-    async def request(self, wanted: Wanted, template: Template | None, patient: Resource | None) -> Resource:
-        """Return the CommunicationRequest, once it is known that it can be sent.
+    async def request(
+        self, wanted: Wanted, template: Template | None, patient: Resource | None, *, timely: bool = True
+    ) -> Resource:
+        """Return the CommunicationRequest, once it is known that it can be sent; `timely`: at its time too.
 
         Raises:
             MappedError: 422, a variable has no value or is unknown; it will never be due, or was due long ago.
@@ -145,7 +147,7 @@ class Wording:
         request = request_of(wanted, self._ctx.now())
         if template is not None:
             await self._check_template(template, wanted, request, patient)
-        if wanted.when:
+        if wanted.when and timely:
             self.check_time(request, patient)
         return request
 
