@@ -8,6 +8,7 @@ from pymongo.errors import PyMongoError
 
 from fhir_server.blobs.examining import examine_media
 from fhir_server.config import Settings
+from fhir_server.extension import ExtensionError, load
 from fhir_server.search.index import index_models
 from fhir_server.search.reindex import PROGRESS
 from fhir_server.search.vocabulary import WORDS
@@ -52,9 +53,19 @@ def examine_policies(settings: Settings) -> Iterable[Finding]:
         )
 
 
+def _examine_extensions(settings: Settings) -> Iterable[Finding]:
+    try:
+        checks = load(settings).checks
+    except ExtensionError as error:
+        yield Finding("Extensions", ok=False, found=str(error), mend="Correct FHIR_EXTENSIONS.")
+        return
+    for check in checks:
+        yield from check()
+
+
 async def examine(settings: Settings) -> AsyncIterator[Finding]:
     """Yield what is found, in the order in which it should be mended; without MongoDB the rest is not looked at."""
-    for finding in (*examine_settings(settings), *examine_policies(settings)):
+    for finding in (*examine_settings(settings), *examine_policies(settings), *_examine_extensions(settings)):
         yield finding
     async with connect(settings.mongodb_uri, settings) as client:
         database = Database(client[settings.mongodb_database], settings, index_models, WORDS)

@@ -100,6 +100,7 @@ class Extensions:
     tasks: tuple[Task, ...] = ()
     jobs: Mapping[str, Job] = field(default_factory=dict)
     settings: tuple[BaseSettings, ...] = ()
+    checks: "tuple[Callable[[], Iterable[Finding]], ...]" = ()
     commands: Mapping[str, Commands] = field(default_factory=dict)
 
 

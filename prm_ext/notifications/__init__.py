@@ -1,5 +1,6 @@
 """Notifications: CommunicationRequests that become delivered Communications (docs/notifications/README.md)."""
 
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import typer
     from fastapi import APIRouter
 
+    from fhir_server.doctor import Finding
+
 
 def register(server: Server) -> None:
     """Add what plans, queues and sends, the routes, the commands and the names of events."""
@@ -33,6 +36,7 @@ def register(server: Server) -> None:
     server.add_job(Job(JOB, Sender(means).deliver))
     server.add_routes(PREFIX, partial(_router, means))
     server.add_commands("notifications", _commands)
+    server.add_check(partial(_checked, settings))
     server.name_events(TYPE, REQUESTS)
     server.name_events("Communication", MESSAGES)
 
@@ -49,6 +53,12 @@ def _router(means: MeansOf) -> "APIRouter":
     # The last, since what has no path of its own is taken for the id of a notification.
     router.include_router(router_of(means))
     return router
+
+
+def _checked(settings: NotificationSettings) -> "Iterable[Finding]":
+    from prm_ext.notifications.channels.checking import examine  # noqa: PLC0415 -- only the doctor needs it
+
+    return examine(settings)
 
 
 def _commands() -> "typer.Typer":

@@ -48,7 +48,7 @@ class Held:
             language=message.get("language", ""),
             media=content.media if content is not None else (),
             content_sid=message.get("content_sid", ""),
-            content_variables=content.content_variables if content is not None else {},
+            content_variables=message.get("content_variables", {}),
             callback_url=callback if provider.reports else "",
             unsubscribe_url=message.get("unsubscribe_url", ""),
             begun=(attempt or {}).get("at"),
@@ -96,6 +96,9 @@ class Held:
         if outcome is None:
             await self.assume_lost()
             return None
+        if isinstance(outcome, Accepted) and not await self._found_first(provider, outcome):
+            # Of two alike that both are looked for, it is the other one; the next look passes it over.
+            return await self.later(self.ctx.now() + machine.LOOKUP_PAUSE)
         if isinstance(outcome, Unknown):
             count = self.found.get("lookups", 0) + 1
             due = self.ctx.now() + Rules.at(self.settings, self.ctx.now()).pause(count, None)
@@ -104,6 +107,9 @@ class Held:
             return await self.later(due, lookups=count)
         reach_more = bool(self.found["channels"][1:]) or not self.found["channels"]
         return await self.conclude(outcome, provider, others=reach_more)
+
+    async def _found_first(self, provider: Provider, outcome: Accepted) -> bool:
+        return await self.means.deliveries.take(provider.name, outcome.provider_id, self.found["_id"])
 
     async def assume_lost(self) -> None:
         """Note that the message has to be sent again, since the provider does not have it, or can not tell."""

@@ -29,12 +29,17 @@ from datetime import datetime, timedelta
 from typing import Final, Literal
 
 from pymongo import ASCENDING, DESCENDING, IndexModel, ReplaceOne, UpdateOne
+from pymongo.errors import DuplicateKeyError
 from pymongo.write_concern import WriteConcern
 
+from fhir_server.exchange import utc_now
 from fhir_server.store.batcher import Batcher
 from fhir_server.store.database import Database, Document
 
 COLLECTION: Final = "_deliveries"
+FOUND: Final = "_deliveries_found"
+"""Messages that a provider turned out to have, by its id, and whose they are."""
+FOUND_SECONDS: Final = 7 * 86_400
 State = Literal["waiting", "queued", "sending", "sent", "done", "held"]
 Status = Literal["queued", "sending", "sent", "delivered", "read", "failed", "cancelled"]
 
@@ -119,6 +124,7 @@ class Deliveries:
 
     def __init__(self, database: Database) -> None:
         self.collection = database.collection(COLLECTION)
+        self.found = database.collection(FOUND)
         self._fast = self.collection.with_options(write_concern=WriteConcern(w=1))
         self._prepared = False
         # What many workers' threads do at once goes together: a round trip costs as much for one as for twenty.
@@ -130,6 +136,7 @@ class Deliveries:
         """Make the indexes, once a process."""
         if not self._prepared:
             await self.collection.create_indexes(list(INDEXES))
+            await self.found.create_index("at", expireAfterSeconds=FOUND_SECONDS)
             self._prepared = True
 
     async def get(self, id_: str) -> Document | None:
@@ -210,6 +217,15 @@ class Deliveries:
     async def _show(self, wanted: list[UpdateOne]) -> list[None]:
         await self._fast.bulk_write(wanted, ordered=False)
         return [None] * len(wanted)
+
+    async def take(self, provider: str, provider_id: str, id_: str) -> bool:
+        """Note that a message which was looked for is that of a delivery; False where it is another's already."""
+        name = f"{provider}|{provider_id}"
+        try:
+            await self.found.insert_one({"_id": name, "t": id_.partition("/")[0], "delivery": id_, "at": utc_now()})
+        except DuplicateKeyError:
+            return await self.found.count_documents({"_id": name, "delivery": id_}) == 1
+        return True
 
     async def by_message(self, reference: str) -> Document | None:
         """Return the delivery that a message of ours, by the id of its Communication, belongs to."""

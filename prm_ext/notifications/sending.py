@@ -177,6 +177,7 @@ def _record(id_: str, reached: Reach, content: Content) -> Document:
         "subject": content.subject,
         "language": content.language or reached.language,
         "content_sid": content.content_sid,
+        "content_variables": dict(content.content_variables),
         "template": content.template,
         "unsubscribe_url": reached.unsubscribe_url,
     }

@@ -405,3 +405,11 @@ async def test_nothing_that_is_ever_known_ends_as_unknown(pipeline: Pipeline, pr
         await pipeline.send()
     (found,) = await communications(pipeline)
     assert (found["status"], codings(found)) == ("unknown", {codes.NOT_DONE: "unknown"})
+
+
+async def test_a_message_that_two_look_for_belongs_to_the_one_that_found_it_first(pipeline: Pipeline) -> None:
+    deliveries = pipeline.means.deliveries
+    one, other, id_ = f"{pipeline.tenant}/a", f"{pipeline.tenant}/b", f"SM{pipeline.tenant}"
+    assert await deliveries.take("twilio", id_, one)
+    assert not await deliveries.take("twilio", id_, other)
+    assert await deliveries.take("twilio", id_, one)
