@@ -45,13 +45,14 @@ def _router(means: MeansOf) -> "APIRouter":
     # Imported where requests are answered only: the process that publishes events does without FastAPI.
     from fastapi import APIRouter  # noqa: PLC0415
 
-    from prm_ext.notifications.api import router_of  # noqa: PLC0415
+    from prm_ext.common.problems import ProblemRoute  # noqa: PLC0415
+    from prm_ext.notifications.api import add_routes  # noqa: PLC0415
     from prm_ext.notifications.templates.api import template_router  # noqa: PLC0415
 
-    router = APIRouter()
+    router = APIRouter(route_class=ProblemRoute)
     router.include_router(template_router(means.settings))
     # The last, since what has no path of its own is taken for the id of a notification.
-    router.include_router(router_of(means))
+    add_routes(router, means)
     return router
 
 

@@ -51,15 +51,18 @@ _KEY: dict[str, Any] = {
 router = APIRouter(route_class=IdempotentRoute, responses=RESPONSES, tags=["Notifications"])
 
 
-def router_of(means: MeansOf) -> APIRouter:
-    """Return the routes, which use these means."""
+def add_routes(to: APIRouter, means: MeansOf) -> None:
+    """Add the routes, which use these means, to a router without a prefix."""
 
     async def provide(request: Request) -> None:
         request.state.means = await means(await context_of(request))
 
-    found = APIRouter(dependencies=[Depends(provide)])
-    found.include_router(router)
-    return found
+    provided = [Depends(provide)]
+    to.include_router(router, dependencies=provided)
+    # FastAPI includes no path that is empty.
+    to.add_api_route(
+        "", list_notifications, summary="List notifications", responses=RESPONSES, tags=["Notifications"], dependencies=provided
+    )
 
 
 async def _means(request: Request) -> Means:
@@ -152,7 +155,6 @@ async def outbox(
     return await outbox_of(ctx, means, channel=channel, to=to, limit=limit, cursor=cursor)
 
 
-@router.get("", summary="List notifications")
 @router.get("/", include_in_schema=False)
 async def list_notifications(
     ctx: CurrentContext,
