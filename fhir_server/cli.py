@@ -17,6 +17,7 @@ from fhir_server.commands.auth import auth
 from fhir_server.commands.blobs import blobs
 from fhir_server.commands.delivery import delivery
 from fhir_server.commands.duplicates import find_duplicates
+from fhir_server.commands.extended import ExtendedGroup
 from fhir_server.commands.keys import keys
 from fhir_server.commands.merges import merges
 from fhir_server.commands.tenants import tenants
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="fhir-server",
+    cls=ExtendedGroup,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -148,9 +150,12 @@ def load(
 
 async def _load_into_engine(settings: Settings, files: list[Path], journal: "Journal", jobs: int) -> "Report":
     from fhir_server.loading.engine import engine_target  # noqa: PLC0415
+    from fhir_server.security.audit.own import commanded  # noqa: PLC0415
 
-    async with engine_target(settings) as target:
-        return await _load_files(files, target.send, journal, jobs)
+    async with engine_target(settings) as target, commanded(target.database, "load") as note:
+        report = await _load_files(files, target.send, journal, jobs)
+        note.result = f"{report.stored.total()} resources stored, {len(report.failures)} failures"
+        return report
 
 
 async def _load_files(files: list[Path], send: "Send", journal: "Journal", jobs: int) -> "Report":
@@ -213,6 +218,7 @@ async def _reindex(settings: Settings, types: list[str], *, restart: bool) -> in
     from fhir_server.search.index import index_models  # noqa: PLC0415
     from fhir_server.search.reindex import Step  # noqa: PLC0415
     from fhir_server.search.vocabulary import WORDS  # noqa: PLC0415
+    from fhir_server.security.audit.own import commanded  # noqa: PLC0415
     from fhir_server.store.database import Database, connect  # noqa: PLC0415
 
     with progress_bar() as bar:
@@ -224,7 +230,10 @@ async def _reindex(settings: Settings, types: list[str], *, restart: bool) -> in
         base = settings.base_url or f"http://{settings.host}:{settings.port}/fhir"
         async with connect(settings.mongodb_uri, settings) as client:
             database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
-            return await fill(database, base, types=types, restart=restart, progress=show)
+            async with commanded(database, "reindex", about=", ".join(types)) as note:
+                changed = await fill(database, base, types=types, restart=restart, progress=show)
+                note.result = f"{changed} resources had other entries"
+                return changed
 
 
 @app.command()

@@ -1,5 +1,7 @@
 """Contexts: under what a Call is handled, made from what a process has."""
 
+from dataclasses import replace
+
 from fhir_server.blobs import Blobs
 from fhir_server.config import Settings
 from fhir_server.engine import handle, operation_entries
@@ -8,6 +10,7 @@ from fhir_server.extension import Extensions
 from fhir_server.search.registries import Registries
 from fhir_server.search.registry import Registry
 from fhir_server.search.vocabulary import WORDS
+from fhir_server.security.audit.record import SYSTEM
 from fhir_server.security.audit.recorder import Recorder
 from fhir_server.security.audit.trail import Trail
 from fhir_server.security.permissions import Permissions
@@ -95,6 +98,6 @@ class Contexts:
         return self._registries.at_hand(tenant)
 
     async def of_tenant(self, tenant: str) -> Context:
-        """Return the context of what the server does by itself."""
+        """Return the context of what the server does by itself; the audit trail, where one is kept, keeps its changes."""
         base_url = self.settings.base_url.rstrip("/") or f"http://{self.settings.host}:{self.settings.port}/fhir"
-        return await self.of(tenant, base_url, principal=Principal("system"))
+        return replace(await self.of(tenant, base_url, principal=Principal(SYSTEM)), recorder=self.recorder)

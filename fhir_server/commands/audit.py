@@ -71,10 +71,14 @@ def verify(
 @audit.command()
 def prune(*, data: Data = None) -> None:
     """Remove the months of the audit trail that ended more than FHIR_AUDIT_DAYS ago."""
+    from fhir_server.security.audit.own import commanded  # noqa: PLC0415
     from fhir_server.security.audit.upkeep import prune as remove  # noqa: PLC0415
 
     async def work(database: "Database") -> list[str]:
-        return await remove(database, database.settings.audit_days)
+        async with commanded(database, "audit prune", about=f"{database.settings.audit_days} days are kept") as note:
+            removed = await remove(database, database.settings.audit_days)
+            note.result = ", ".join(removed) or "nothing is old enough"
+            return removed
 
     removed = _with_database(data, work)
     console.print("Removed: " + (", ".join(removed) or "nothing is old enough") + ".")

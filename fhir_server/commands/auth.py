@@ -59,7 +59,7 @@ def rotate(
     async def work(service: "Service") -> "SigningKey":
         return await service.keys.rotate(after=timedelta(minutes=after), revoke=revoke)
 
-    made = with_service(data, work)
+    made = with_service(data, work, "auth keys rotate", "all other keys are revoked" if revoke else "")
     console.print(f"Key {made.kid} signs from {made.signs_from:%F %T}Z.", markup=False)
 
 
@@ -85,7 +85,7 @@ def launch(
         made = Launch(tenant or service.settings.default_tenant, patient, encounter, client.id, folded(user))
         return launch_uri(client, service.place.base, await service.launches.new(made))
 
-    url = with_service(data, work)
+    url = with_service(data, work, "auth launch", f"client {app}")
     if not url:
         raise ended(f"There is no client {app!r} with a launch URL.", REFUSED)
     typer.echo(url)

@@ -69,7 +69,7 @@ def add(
         await service.clients.add(Client(id_, tenant or service.settings.default_tenant, **fields))
 
     try:
-        with_service(data, work)
+        with_service(data, work, "auth clients add", f"client {id_}")
     except ClientExistsError as error:
         raise ended(str(error), REFUSED) from None
     console.print(f"Added {id_}." + (" Its secret, which is shown only now:" if made else ""), markup=False)
@@ -108,7 +108,7 @@ def secret(id_: Id, *, data: Data = None) -> None:
             return False
         return await service.clients.change(id_, secret=digest(made))
 
-    if not with_service(data, work):
+    if not with_service(data, work, "auth clients secret", f"client {id_}"):
         raise ended(f"There is no client {id_!r} that has a secret.", REFUSED)
     typer.echo(made)
 
@@ -121,7 +121,7 @@ def remove(id_: Id, *, data: Data = None) -> None:
         await service.grants.revoke_where(client=id_)
         return await service.clients.remove(id_)
 
-    if not with_service(data, work):
+    if not with_service(data, work, "auth clients remove", f"client {id_}"):
         raise ended(f"There is no client {id_!r}.", REFUSED)
     console.print("Done.")
 

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def with_service(data: Path | None, work: "Callable[[Service], Awaitable[T]]") -> T:
-    """Do the work on the records of the authorization server, also while it runs."""
+def with_service(data: Path | None, work: "Callable[[Service], Awaitable[T]]", command: str = "", about: str = "") -> T:
+    """Do the work on the records of the authorization server, also while it runs; a command is recorded in the audit trail."""
     from fhir_server.fhir.outcome import FhirError  # noqa: PLC0415 -- they take long to import
     from fhir_server.search.index import index_models  # noqa: PLC0415
+    from fhir_server.security.audit.own import commanded  # noqa: PLC0415
     from fhir_server.security.authorization.service import Service  # noqa: PLC0415
     from fhir_server.store.database import Database, connect  # noqa: PLC0415
 
@@ -25,7 +26,12 @@ def with_service(data: Path | None, work: "Callable[[Service], Awaitable[T]]") -
             service = Service(Database(client[found.mongodb_database], found, index_models), found)
             await service.prepare()
             try:
-                return await work(service)
+                if not command:
+                    return await work(service)
+                async with commanded(service.database, command, about=about) as note:
+                    result = await work(service)
+                    note.result = "nothing of that name" if result is False else ""
+                    return result
             except FhirError as error:
                 raise ended(str(error), FAILED) from None
 

@@ -54,7 +54,7 @@ def add(
         )
 
     try:
-        with_service(data, work)
+        with_service(data, work, "auth users add", f"user {name}")
     except UserExistsError as error:
         raise ended(str(error), REFUSED) from None
     console.print(f"Added {folded(name)}.", markup=False)
@@ -102,7 +102,7 @@ def set_(
             await service.end_access(user)
         return True
 
-    _known(with_service(data, work), name)
+    _known(with_service(data, work, "auth users set", f"user {name}"), name)
 
 
 @users.command()
@@ -119,7 +119,7 @@ def password(name: Name, *, data: Data = None) -> None:
             await service.sessions.end_all_of(user.id)
         return user is not None
 
-    _known(with_service(data, work), name)
+    _known(with_service(data, work, "auth users password", f"user {name}"), name)
 
 
 @users.command()
@@ -143,7 +143,7 @@ def totp(
         await service.users.change(name, totp=sealed)
         return replace(user, totp=sealed)
 
-    user = with_service(data, work)
+    user = with_service(data, work, "auth users totp", f"user {name}")
     _known(user is not None, name)
     if user is not None and not off:
         typer.echo(passwords.totp_uri(secret, user.name))
@@ -160,7 +160,7 @@ def remove(name: Name, *, data: Data = None) -> None:
             await service.users.remove(name)
         return user is not None
 
-    _known(with_service(data, work), name)
+    _known(with_service(data, work, "auth users remove", f"user {name}"), name)
 
 
 def _check(name: str, fhir_user: str) -> None:

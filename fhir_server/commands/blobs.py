@@ -53,9 +53,16 @@ def gc(
 
     async def work(settings: Settings) -> list[str]:
         from fhir_server.resources.blob_gc import collect, shown  # noqa: PLC0415 -- it takes long to import
+        from fhir_server.security.audit.own import commanded  # noqa: PLC0415 -- the same
 
         async with _contexts(settings) as contexts:
-            return list(shown(await collect(contexts.database, contexts.blobs, datetime.now(UTC), dry=dry_run)))
+            now = datetime.now(UTC)
+            if dry_run:
+                return list(shown(await collect(contexts.database, contexts.blobs, now, dry=True)))
+            async with commanded(contexts.database, "blobs gc") as note:
+                lines = list(shown(await collect(contexts.database, contexts.blobs, now, dry=False)))
+                note.result = " ".join(lines)
+                return lines
 
     for line in _done(settings_with(data_dir=data), work):
         console.print(("Dry run. " if dry_run else "") + line, highlight=False)
@@ -95,8 +102,12 @@ def scan(*, data: Data = None) -> None:
         raise ended("FHIR_CLAMD names no ClamAV daemon.", REFUSED)
 
     async def work(found: Settings) -> tuple[int, int]:
-        async with _contexts(found) as contexts:
-            return await contexts.blobs.scan_pending()
+        from fhir_server.security.audit.own import commanded  # noqa: PLC0415 -- it takes long to import
+
+        async with _contexts(found) as contexts, commanded(contexts.database, "blobs scan") as note:
+            scanned, infected = await contexts.blobs.scan_pending()
+            note.result = f"{scanned} scanned, {infected} infected"
+            return scanned, infected
 
     scanned, infected = _done(settings, work)
     console.print(f"{scanned:,} contents were scanned; {infected:,} are infected and quarantined.", highlight=False)

@@ -43,6 +43,7 @@ async def _find(settings: Settings, tenant: str, *, restart: bool) -> "tuple[int
     """Return how many patients an earlier run had seen, and what came of it all."""
     from fhir_server.loading.engine import engine_target  # noqa: PLC0415 -- they take long to import
     from fhir_server.resources.find_duplicates import find_duplicates as run  # noqa: PLC0415
+    from fhir_server.security.audit.own import commanded  # noqa: PLC0415
 
     seen: list[int] = []
     began = time.monotonic()
@@ -55,6 +56,7 @@ async def _find(settings: Settings, tenant: str, *, restart: bool) -> "tuple[int
             text = f"Comparing ({rate:,.0f}/s, found {step.found:,})"
             bar.update(task, description=text, completed=step.seen, total=step.total)
 
-        async with engine_target(settings) as target:
+        async with engine_target(settings) as target, commanded(target.database, "find-duplicates", tenant=tenant) as note:
             done = await run(await target.context(tenant), restart=restart, progress=show)
+            note.result = f"{done.made} new Tasks"
     return seen[0], done

@@ -69,7 +69,7 @@ def rotate(*, tenant: Tenant = "", data: Data = None) -> None:
     """Give tenants new keys, and encrypt and index by them all that they have; interrupted, it goes on where it stood."""
     from fhir_server.search.rekey import rotate as run  # noqa: PLC0415
 
-    changed = _with_database(data, lambda database, found: _each(database, found, tenant, run))
+    changed = _with_database(data, lambda database, found: _each(database, found, tenant, run, "keys rotate"))
     console.print(f"Rotated; {changed:,} versions are encrypted with the new keys.")
 
 
@@ -78,7 +78,7 @@ def apply(*, tenant: Tenant = "", data: Data = None) -> None:
     """Encrypt what is in clear although it is protected by now, after FHIR_PROTECTED_IDENTIFIERS has changed."""
     from fhir_server.search.rekey import apply as run  # noqa: PLC0415
 
-    changed = _with_database(data, lambda database, found: _each(database, found, tenant, run))
+    changed = _with_database(data, lambda database, found: _each(database, found, tenant, run, "keys apply"))
     console.print(f"Applied; {changed:,} versions had something in clear.")
 
 
@@ -87,12 +87,20 @@ def rewrap(*, data: Data = None) -> None:
     """Wrap the keys of all tenants by the master key of today, so that those of before are not needed any more."""
 
     async def work(database: "Database", _: Settings) -> int:
-        return await database.keyring.rewrap_all()
+        from fhir_server.security.audit.own import commanded  # noqa: PLC0415 -- it takes long to import
+
+        async with commanded(database, "keys rewrap") as note:
+            wrapped = await database.keyring.rewrap_all()
+            note.result = f"{wrapped} generations"
+            return wrapped
 
     console.print(f"Wrapped {_with_database(data, work):,} generations of keys anew.")
 
 
-async def _each(database: "Database", settings: Settings, tenant: str, run: "Callable[..., Awaitable[int]]") -> int:
+async def _each(database: "Database", settings: Settings, tenant: str, run: "Callable[..., Awaitable[int]]", command: str) -> int:
+    """Run for a tenant, or for all that have keys; each finds it in its own audit trail."""
+    from fhir_server.security.audit.own import commanded  # noqa: PLC0415 -- it takes long to import
+
     base_url = settings.base_url.rstrip("/") or f"http://{settings.host}:{settings.port}/fhir"
     tenants = [tenant] if tenant else await database.keyring.tenants()
     with progress_bar() as bar:
@@ -101,4 +109,10 @@ async def _each(database: "Database", settings: Settings, tenant: str, run: "Cal
         def show(step: "Step") -> None:
             bar.update(task, description=f"Encrypting {step.type}", completed=step.seen)
 
-        return sum([await run(database, one, base_url, progress=show) for one in tenants])
+        changed = 0
+        for one in tenants:
+            async with commanded(database, command, tenant=one) as note:
+                versions = await run(database, one, base_url, progress=show)
+                note.result = f"{versions} versions"
+            changed += versions
+        return changed

@@ -36,10 +36,11 @@ def merges(
 async def _finish(settings: Settings, seconds: int) -> "tuple[int, list[Merge]]":
     from fhir_server.loading.engine import engine_target  # noqa: PLC0415 -- they take long to import
     from fhir_server.operations.merge.finishing import finish_due  # noqa: PLC0415
+    from fhir_server.security.audit.own import commanded  # noqa: PLC0415
     from fhir_server.store.merges import Merges  # noqa: PLC0415
 
-    async with engine_target(settings) as target:
-        database = (await target.context(settings.default_tenant)).repo.database
+    async with engine_target(settings) as target, commanded(target.database, "merges") as note:
+        database = target.database
         worked = 0
         with progress_bar() as bar:
             task = bar.add_task("Merging", total=None)
@@ -50,4 +51,5 @@ async def _finish(settings: Settings, seconds: int) -> "tuple[int, list[Merge]]"
                 if not any(merge.state == "running" for merge in left):
                     break
                 await asyncio.sleep(1)
+        note.result = f"worked on {worked}"
         return worked, left

@@ -24,14 +24,30 @@ tenants = typer.Typer(
 Name = Annotated[str, typer.Argument(help="The tenant, as tokens name it: letters, digits, - and _.")]
 
 
-def _with_database(data: Path | None, work: "Callable[[Database], Awaitable[T]]") -> T:
-    from fhir_server.search.index import index_models  # noqa: PLC0415 -- they take long to import
+def _with_database(
+    data: Path | None,
+    work: "Callable[[Database], Awaitable[T]]",
+    command: str = "",
+    name: str = "",
+    told: Callable[[T], str] = lambda _: "",
+) -> T:
+    """Do the work; a command is recorded in the audit trail of the default tenant, with what is told of its result."""
+    from fhir_server.search.index import index_models  # noqa: PLC0415
     from fhir_server.search.vocabulary import WORDS  # noqa: PLC0415
+    from fhir_server.security.audit.own import commanded  # noqa: PLC0415 -- they take long to import
     from fhir_server.store.database import Database, connect  # noqa: PLC0415
 
     async def main(found: Settings) -> T:
         async with connect(found.mongodb_uri, found) as client:
-            return await work(Database(client[found.mongodb_database], found, index_models, WORDS))
+            database = Database(client[found.mongodb_database], found, index_models, WORDS)
+            if not command:
+                return await work(database)
+            # Of the deletion of the default tenant itself nothing may remain, not even its record.
+            ends = (command, name) != ("tenants delete", found.default_tenant)
+            async with commanded(database, command, about=f"tenant {name}", ends=ends) as note:
+                result = await work(database)
+                note.result = told(result)
+                return result
 
     return with_mongodb(settings_with(data_dir=data), main)
 
@@ -56,10 +72,10 @@ def create(
     from fhir_server.security.tenants import TenantExistsError, Tenants  # noqa: PLC0415
 
     async def work(database: "Database") -> None:
-        await Tenants(database).create(_checked(name), title, issuer or ())
+        await Tenants(database).create(name, title, issuer or ())
 
     try:
-        _with_database(data, work)
+        _with_database(data, work, "tenants create", _checked(name))
     except TenantExistsError:
         raise ended(f"There is a tenant {name} already.", REFUSED) from None
     console.print(f"Made the tenant {name}.", markup=False)
@@ -93,10 +109,10 @@ def suspend(
     from fhir_server.security.tenants import Tenants, TenantUnknownError  # noqa: PLC0415
 
     async def work(database: "Database") -> None:
-        await Tenants(database).suspend(_checked(name), suspended=not resume)
+        await Tenants(database).suspend(name, suspended=not resume)
 
     try:
-        _with_database(data, work)
+        _with_database(data, work, "tenants resume" if resume else "tenants suspend", _checked(name))
     except TenantUnknownError:
         raise ended(f"There is no tenant {name}; `fhir-server tenants list` lists them.", REFUSED) from None
     console.print(f"{name} is {'open' if resume else 'suspended'}.", markup=False)
@@ -115,7 +131,9 @@ def export(
     """
     from fhir_server.security import archive  # noqa: PLC0415
 
-    counts = _with_database(data, lambda database: archive.export(database, _checked(name), file))
+    counts = _with_database(
+        data, lambda database: archive.export(database, name, file), "tenants export", _checked(name), _documents
+    )
     _show(counts)
     console.print(f"Wrote {sum(counts.values()):,} documents of {name} to {file}.", markup=False)
 
@@ -131,7 +149,12 @@ def restore(
     from fhir_server.security import archive  # noqa: PLC0415
 
     try:
-        counts = _with_database(data, lambda database: archive.restore(database, file, _checked(name) if name else ""))
+        if name:
+            _checked(name)
+        about = name or "named in the file"
+        counts = _with_database(
+            data, lambda database: archive.restore(database, file, name), "tenants restore", about, _documents
+        )
     except archive.ArchiveCutShortError as error:
         raise ended(str(error), FAILED) from None
     except archive.ArchiveError as error:
@@ -156,7 +179,13 @@ def delete(
 
     if _checked(name) != yes:
         raise ended(f"This deletes everything of the tenant; repeat its name: --yes {name}", REFUSED)
-    deleted, remaining = _with_database(data, lambda database: archive.delete_and_prove(database, name))
+    deleted, remaining = _with_database(
+        data,
+        lambda database: archive.delete_and_prove(database, name),
+        "tenants delete",
+        name,
+        lambda found: f"{_documents(found[0])} deleted, {sum(found[1].values())} remain",
+    )
     _show(deleted)
     if any(remaining.values()):
         _show({collection: number for collection, number in remaining.items() if number})
@@ -165,6 +194,10 @@ def delete(
         f"Deleted {sum(deleted.values()):,} documents of {name}; none remains in any of {len(remaining)} collections.",
         markup=False,
     )
+
+
+def _documents(counts: Mapping[str, int]) -> str:
+    return f"{sum(counts.values())} documents"
 
 
 def _show(counts: Mapping[str, int]) -> None:

@@ -8,6 +8,7 @@ from fhir_server.exchange import Call
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.loading.engine import EngineTarget, engine_target
 from fhir_server.loading.run import Bundle
+from fhir_server.security.audit.own import commanded
 
 DEFAULT_PATIENTS = 120
 DEFAULT_SEED = 1
@@ -30,10 +31,13 @@ async def load_demo(
     async with engine_target(settings) as target:
         if await _is_there(target, bundles[-1]):
             return 0
-        for number, bundle in enumerate(bundles, 1):
-            await target.send(bundle)
-            progress(number, len(bundles))
-    return sum(len(bundle["entry"]) for bundle in bundles)
+        stored = sum(len(bundle["entry"]) for bundle in bundles)
+        async with commanded(target.database, "demo") as note:
+            for number, bundle in enumerate(bundles, 1):
+                await target.send(bundle)
+                progress(number, len(bundles))
+            note.result = f"{stored} resources"
+    return stored
 
 
 async def _is_there(target: EngineTarget, bundle: Bundle) -> bool:

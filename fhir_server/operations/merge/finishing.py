@@ -66,10 +66,14 @@ async def advance(ctx: Context, merge: Merge) -> None:
     """
     if merge.kind == "undo":
         await _undo(ctx, merge)
+        await _recorded(ctx, merge, "done")
     elif merge.state == "running":
         await _end(ctx, replace(await sweep(ctx, merge), state="settling"))
+        await _recorded(ctx, merge, "done")
     else:
         found = await sweep(ctx, merge)
+        if found.done > merge.done:
+            await _recorded(ctx, merge, f"late references: {found.done - merge.done}")
         sweeps = found.sweeps + 1
         over = sweeps >= len(SWEEPS)
         due = None if over else ctx.now() + SWEEPS[sweeps] - SWEEPS[sweeps - 1]
@@ -91,6 +95,13 @@ async def _end(ctx: Context, merge: Merge) -> None:
         await Merges(repo.database).save(replace(merge, input={}), due, repo.session)
 
     await inner.repo.transact(work)
+
+
+async def _recorded(ctx: Context, merge: Merge, detail: str) -> None:
+    """Record what was done of a merge that somebody asked for earlier; the request has a record of its own."""
+    if ctx.recorder is not None:
+        code = "$undo-merge" if merge.kind == "undo" else "$merge"
+        await ctx.recorder.by_itself(ctx, code, f"Patient/{merge.target}", (merge.source, merge.target), detail)
 
 
 async def _undo(ctx: Context, merge: Merge) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fhir_server.exchange import Resource
-from fhir_server.security.audit.record import Place, Record
+from fhir_server.security.audit.record import COMMAND, Place, Record, is_own
 from fhir_server.store.versions import instant
 
 _TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
@@ -19,6 +19,20 @@ _ACTIONS: Final[Mapping[str, str]] = {
     "update": "U",
     "patch": "U",
     "delete": "D",
+}
+_COMMANDS: Final = "urn:prm:CodeSystem:command"
+_COMMAND_TYPES: Final[Mapping[str, tuple[str, str]]] = {
+    "tenants export": ("110106", "Export"),
+    "tenants restore": ("110107", "Import"),
+    "load": ("110107", "Import"),
+    "demo": ("110107", "Import"),
+    "audit prune": ("110101", "Audit Log Used"),
+}
+_VERBS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("create", "add", "load", "demo", "restore"), "C"),
+    "export": "R",
+    **dict.fromkeys(("set", "password", "totp", "secret", "suspend", "resume", "rotate", "rewrap", "apply", "reindex"), "U"),
+    **dict.fromkeys(("delete", "remove", "prune", "gc"), "D"),
 }
 _SERVER_FAILED: Final = 500
 _REFUSED: Final = 400
@@ -58,6 +72,11 @@ def _what(record: Record) -> Resource:
         code, display = ("110122", "Login") if record.kind == "login" else ("110123", "Logout")
         type_ = _coding_of(_DICOM, "110114", "User Authentication")
         return {"type": type_, "subtype": [_coding_of(_DICOM, code, display)]}
+    if record.kind == COMMAND:
+        return {
+            "type": _coding_of(_DICOM, *_COMMAND_TYPES.get(record.code, ("110100", "Application Activity"))),
+            "subtype": [_coding_of(_COMMANDS, record.code.replace(" ", "-"), record.code)],
+        }
     if record.kind == "refused":
         return {
             "type": _coding_of(_DICOM, "110113", "Security Alert"),
@@ -74,6 +93,8 @@ def _what(record: Record) -> Resource:
 def _action(record: Record) -> str:
     if record.kind == "download":
         return "R"
+    if record.kind == COMMAND:
+        return next((letter for verb, letter in _VERBS.items() if verb in record.code.split()), "E")
     return _ACTIONS.get(record.code, "E")
 
 
@@ -82,14 +103,16 @@ def _outcome(status: int) -> str:
 
 
 def _description(record: Record) -> str:
+    if record.kind == COMMAND or (is_own(record) and record.status < _REFUSED):
+        return record.detail
     text = f"HTTP {record.status}" + (f" {record.detail}" if record.detail else "")
     return f"{text}; {record.missed} more before it were not recorded one by one" if record.missed else text
 
 
 def _agents(record: Record) -> list[dict[str, Any]]:
-    network = {"network": {"address": record.address, "type": "2"}} if record.address else {}
+    network = {"network": {"address": record.address, "type": _network(record)}} if record.address else {}
     person = {
-        "type": {"coding": [_coding("v3-ParticipationType", "IRCP", "information recipient")]},
+        "type": {"coding": [_role(record)]},
         "who": _who(record),
         **({"altId": record.principal} if record.principal else {}),
         "requestor": True,
@@ -106,6 +129,19 @@ def _agents(record: Record) -> list[dict[str, Any]]:
         "requestor": False,
     }
     return [person, app]
+
+
+def _network(record: Record) -> str:
+    """https://hl7.org/fhir/R4/valueset-network-type.html: a machine's name, or an address."""
+    return "1" if record.kind == COMMAND else "2"
+
+
+def _role(record: Record) -> dict[str, str]:
+    if record.kind == COMMAND:
+        return _coding("extra-security-role-type", "humanuser", "human user")
+    if is_own(record):
+        return _coding("extra-security-role-type", "dataprocessor", "data processor")
+    return _coding("v3-ParticipationType", "IRCP", "information recipient")
 
 
 def _who(record: Record) -> dict[str, Any]:
@@ -130,6 +166,8 @@ def _entities(record: Record) -> list[dict[str, Any]]:
         found.append(_entity(text, "1", "Person", "1", "Patient"))
     if record.count >= 0 or record.parameters:
         found.append(_query(record))
+    if record.about:
+        found.append({"what": {"identifier": {"value": record.about}}, "type": _coding("audit-entity-type", "4", "Other")})
     if record.request_id:
         found.append(
             {

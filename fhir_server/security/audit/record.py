@@ -11,6 +11,10 @@ from typing import Final
 
 import msgspec
 
+COMMAND: Final = "command"
+"""The kind of what an operator does at the command line."""
+SYSTEM: Final = "system"
+"""As whom the server does what it does by itself."""
 PREFIX: Final = "log-"
 """What the ids of AuditEvents of the trail begin with."""
 ID: Final = re.compile(r"log-([0-9a-f]{11})-([0-9a-f]{8})-([0-9a-f]{8})-([0-9a-f]{4})")
@@ -23,9 +27,9 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     at: int
     """When it began, in milliseconds since 1970."""
     kind: str
-    """`rest`, `login`, `logout`, `refused` (by the door), `download`."""
+    """`rest`, `login`, `logout`, `refused` (by the door), `download`, `command` (of an operator)."""
     code: str
-    """The interaction, or the name of the operation after a `$`."""
+    """The interaction, the name of the operation after a `$`, or the command."""
     status: int
     """The HTTP status of the answer."""
     type: str = ""
@@ -50,6 +54,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """The issue code of a refusal, or what else is to be said; no content."""
     missed: int = 0
     """So many more of its kind were left out before it."""
+    about: str = ""
+    """What a command was about, where that is no resource."""
 
     @property
     def keys(self) -> list[str]:
@@ -64,6 +70,11 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
         if self.client:
             found.append(f"altid:{self.client}|")
         return found
+
+
+def is_own(record: Record) -> bool:
+    """Tell whether the server did it by itself: whatever is asked for by others has the id of a request."""
+    return record.kind == "rest" and record.principal == SYSTEM and not record.request_id
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()

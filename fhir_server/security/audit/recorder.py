@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Final
@@ -11,7 +11,7 @@ from fhir_server.exchange import Call, Context, Dispatch, Reply
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.security.audit.describe import Outcome, changes, completed, described
 from fhir_server.security.audit.reading import documents
-from fhir_server.security.audit.record import Record
+from fhir_server.security.audit.record import SYSTEM, Record
 from fhir_server.security.audit.trail import Trail
 from fhir_server.store.database import Document
 
@@ -36,8 +36,11 @@ class Recorder:
         self._refusals: OrderedDict[str, _Refusals] = OrderedDict()
 
     async def call(self, ctx: Context, call: Call, handler: Dispatch) -> Reply:
-        """Answer a Call; return, or raise its refusal, when it is recorded."""
-        if _inside.get() or call.interaction in UNRECORDED:
+        """Answer a Call; return, or raise its refusal, when it is recorded.
+
+        Of what the server does by itself only changes are recorded.
+        """
+        if _inside.get() or call.interaction in UNRECORDED or not (ctx.request_id or changes(call)):
             return await handler(ctx, call)
         began = self._clock()
         mark = _inside.set(True)
@@ -72,6 +75,14 @@ class Recorder:
         if call.interaction in _COMPLETED:
             records = [await completed(ctx, record) for record in records]
         await self.trail.record(ctx.tenant, records)
+
+    async def by_itself(self, ctx: Context, code: str, reference: str, patients: Sequence[str], detail: str) -> None:
+        """Record what the server has done by itself to a resource and to patients."""
+        type_, _, id_ = reference.partition("/")
+        record = Record(
+            int(self._clock() * 1000), "rest", code, 200, type_, id_, principal=SYSTEM, patients=tuple(patients), detail=detail
+        )
+        await self.trail.record(ctx.tenant, [record])
 
     async def event(
         self, tenant: str, kind: str, code: str, status: int = 200, *, principal: str = "", client: str = "", address: str = "",

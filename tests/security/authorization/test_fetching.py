@@ -126,7 +126,9 @@ async def test_the_connection_goes_to_the_address_that_was_looked_at_under_the_n
     assert server.hosts == [f"keys.example:{server.server_port}"]
 
 
-@pytest.mark.parametrize(("path", "text"), [("moved", "answers 302"), ("gone", "answers 404"), ("large", "more than"), ("packed", "packs")])
+@pytest.mark.parametrize(
+    ("path", "text"), [("moved", "answers 302"), ("gone", "answers 404"), ("large", "more than"), ("packed", "packs")]
+)
 async def test_answers_that_are_not_used(server: HTTPServer, path: str, text: str):
     with pytest.raises(FetchError, match=text):
         await fetch_json_bytes(f"http://keys.example:{server.server_port}/{path}", private=True, resolve=loopback)
