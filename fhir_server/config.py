@@ -378,7 +378,10 @@ class Settings(BaseSettings):
     )
 
     # Extensions and events
-    extensions: str = Field("prm_ext.patients", description="Comma-separated modules of extensions that are loaded.")
+    extensions: str = Field(
+        "prm_ext.patients,prm_ext.media,prm_ext.notifications",
+        description="Comma-separated modules of extensions that are loaded.",
+    )
     events: bool = Field(True, description="Tell what happens as events, by a process beside those that answer requests.")
     worker: bool = Field(
         True,
