@@ -139,7 +139,7 @@ def is_ours(resource: Mapping[str, Any]) -> bool:
 
 def from_resource(resource: Resource, *, created: str = "", built_in: bool = False) -> Template | None:
     """Return the template of an ActivityDefinition; None where it is none: no message, or no text of literals and variables."""
-    if not is_message(resource):
+    if not is_message(resource) or _says_more(resource):
         return None
     language = tidy(str(resource.get("language", ""))) or "en"
     bodies, subjects = _texts(resource, _BODIES, language), _texts(resource, frozenset({SUBJECT}), language)
@@ -166,6 +166,13 @@ def from_resource(resource: Resource, *, created: str = "", built_in: bool = Fal
         created=created,
         revision=str(meta.get("versionId", "")),
     )
+
+
+def _says_more(resource: Resource) -> bool:
+    """Tell whether there are dynamic values for the payload beside the one text that a template has."""
+    paths = [str(one.get("path", "")) for one in resource.get("dynamicValue", ())]
+    payload = [path for path in paths if path.startswith("payload")]
+    return len(payload) > 1 or not _BODIES.issuperset(payload)
 
 
 def _channel(resource: Resource) -> Channel | None:
