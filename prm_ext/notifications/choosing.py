@@ -1,6 +1,6 @@
 """Over which channels, and at which addresses, somebody can be reached, in the order in which they are tried.
 
-https://hl7.org/fhir/R4/datatypes.html#ContactPoint, docs/notifications/choosing.md
+https://hl7.org/fhir/R4/datatypes.html#ContactPoint, docs/notifications/recipients.md
 """
 
 import re

@@ -20,13 +20,13 @@ from fhir_server.exchange import Context, Resource
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.store.database import Document
 from fhir_server.store.versions import Version
-from prm_ext.notifications.choosing import members_of
 from prm_ext.notifications.clock import clock_of
 from prm_ext.notifications.codes import ADDRESS, CAMPAIGN, INSTANTIATES, TIMING, channels_of, kind_of
 from prm_ext.notifications.hours import zone_of
 from prm_ext.notifications.machine import ended
 from prm_ext.notifications.means import Means, MeansOf
 from prm_ext.notifications.occurrences import Occurrence, next_occurrence
+from prm_ext.notifications.recipients import everybody
 from prm_ext.notifications.records import PRIORITY, key
 from prm_ext.notifications.results import Results
 
@@ -182,12 +182,11 @@ async def _targets(ctx: Context, request: Resource) -> AsyncIterator[Target]:
 async def _expanded(ctx: Context, reference: Resource, number: int) -> AsyncIterator[Target]:
     who = _local(ctx, reference.get("reference", ""))
     given = next((one.get("valueString", "") for one in reference.get("extension", ()) if one.get("url") == ADDRESS), "")
-    if not who.startswith("Group/"):
-        yield Target(who, given, str(number))
-        return
-    group = await _resource(ctx, who)
-    for member in members_of(group, ctx.now()) if group is not None else ():
-        yield Target(member, "", f"{number}.{_UNSAFE.sub('.', member)}")
+    for member in await everybody(ctx, who):
+        if member == who:
+            yield Target(who, given, str(number))
+        else:
+            yield Target(member, "", f"{number}.{_UNSAFE.sub('.', member)}")
 
 
 def _local(ctx: Context, reference: str) -> str:

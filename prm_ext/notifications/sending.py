@@ -7,14 +7,13 @@ what it does not have. A provider that can not be asked may so deliver twice, an
 
 import asyncio
 import random
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final
 
 from redis.exceptions import RedisError
 
 from fhir_server.events.consumer import ContextOf
-from fhir_server.exchange import Context, Resource
+from fhir_server.exchange import Resource
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.store.database import Document
 from fhir_server.store.versions import Version
@@ -25,6 +24,7 @@ from prm_ext.notifications.held import Held
 from prm_ext.notifications.hours import allowed_at, zone_of
 from prm_ext.notifications.limits import rate_of
 from prm_ext.notifications.means import MeansOf
+from prm_ext.notifications.recipients import recipient_of
 from prm_ext.notifications.results import Results, message_id
 from prm_ext.notifications.templates.segments import segments
 
@@ -114,7 +114,7 @@ class _Delivery(Held):
 
     async def _send(self, request: Resource) -> Document | None:
         settings, found = self.settings, self.found
-        recipient = await _recipient(self.ctx, request, found["recipient"])
+        recipient = await recipient_of(self.ctx, request, found["recipient"])
         zone = zone_of(recipient, settings.time_zone)
         reached = await reach(self.ctx, self.means, found, request, recipient)
         if isinstance(reached, Unreachable):
@@ -182,12 +182,3 @@ def _record(id_: str, reached: Reach, content: Content) -> Document:
         "unsubscribe_url": reached.unsubscribe_url,
     }
     return {name: value for name, value in found.items() if value or name in ("body", "sender")}
-
-
-async def _recipient(ctx: Context, request: Resource, reference: str) -> Resource | None:
-    if reference.startswith("#"):
-        contained: Sequence[Resource] = request.get("contained", ())
-        return next((one for one in contained if one.get("id") == reference[1:]), None)
-    type_, _, id_ = reference.partition("/")
-    version = await ctx.repo.current(type_, id_) if id_ else None
-    return version.resource if version is not None else None
