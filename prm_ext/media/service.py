@@ -32,6 +32,10 @@ class Incoming:
     patient: str | None = None
     replaces: str | None = None
     """The id of the document that this is a new version of."""
+    identifier: Resource | None = None
+    """What it is known by where it comes from."""
+    related: str = ""
+    """A reference to the message that it belongs to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +76,10 @@ class Media:
             await record_rejection(self._ctx, error, incoming.mime)
             raise
         template = mapping.template(source=incoming.source, category=incoming.category, patient=incoming.patient)
+        if incoming.identifier:
+            template["identifier"] = [incoming.identifier]
+        if incoming.related:
+            template["context"] = {"related": [{"reference": incoming.related}]}
         document = await store_document(self._ctx, Document(received.blob, incoming.name, template), old)
         return document, received.deduplicated
 

@@ -38,6 +38,11 @@ ADDRESS: Final = "urn:prm:StructureDefinition:notification-address"
 METADATA: Final = "urn:prm:StructureDefinition:notification-metadata"
 """On a CommunicationRequest, `valueString`: a JSON object of whoever asked for it, which only they understand."""
 CONTENT_SID: Final = "urn:prm:StructureDefinition:whatsapp-content-sid"
+QUESTION: Final = "urn:prm:StructureDefinition:notification-question"
+"""On a CommunicationRequest that asks which appointment is meant, `valueCode`: what is to be done with it, `confirm` or `cancel`;
+the answers are those of `about`, in their order."""
+OPTION: Final = "urn:prm:StructureDefinition:notification-question-patient"
+"""On such a reference in `about`, `valueReference`: the patient whose part in the appointment it is about."""
 READ_AT: Final = "urn:prm:StructureDefinition:notification-read"
 """On a Communication, `valueDateTime`: when it was read."""
 

@@ -23,7 +23,7 @@ from prm_ext.notifications.orders import Order, deterministic_id, resource_of, s
 from prm_ext.notifications.settings import NotificationSettings
 from prm_ext.notifications.templates import template_named
 
-CONSUMER: Final = "notifications-appointments"
+APPOINTMENTS: Final = frozenset({TYPE})
 NEWS: Final = timedelta(hours=24)
 """What happened longer ago is no news: it was loaded, or the feed has been behind."""
 WITHDRAWN: Final = "appointment-changed"

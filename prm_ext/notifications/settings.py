@@ -55,6 +55,10 @@ class NotificationSettings(BaseSettings):
         repr=False,
         description="Secret of the shared key that signs webhooks (HMAC-SHA256), where the account has one; else the auth token does.",
     )
+    twilio_answers: bool = Field(
+        True,
+        description="Twilio answers STOP, START and HELP in SMS by itself, as it does unless it was told not to. Translations, and WhatsApp, are answered here.",
+    )
     twilio_base_url: str = Field("", description="Other base URL of Twilio's API, for tests.")
     twilio_timeout: float = Field(10.0, gt=0, description="How long an answer of a provider is awaited, in seconds.")
     sendgrid_key: str = Field("", repr=False, description="SendGrid API key.")
@@ -196,6 +200,10 @@ class NotificationSettings(BaseSettings):
 
     def _others(self) -> dict[str, dict[str, Any]]:
         return TypeAdapter(dict[str, dict[str, Any]]).validate_json(self.tenants) if self.tenants else {}
+
+    def tenant_names(self) -> list[str]:
+        """Return the tenants that have settings of their own."""
+        return sorted(self._others())
 
     def public_base(self, ctx: Context) -> str:
         """Return the public URL of this server without a path; empty where nobody has said it."""

@@ -17,9 +17,8 @@ from prm_ext.notifications import codes
 from prm_ext.notifications.orders import TYPE, Order, deterministic_id, resource_of, stored, transact
 from prm_ext.notifications.settings import NotificationSettings
 from prm_ext.notifications.templates.library import named
-from prm_ext.notifications.trigger_rules import Rule, rules_of
+from prm_ext.notifications.trigger_rules import Rule, rules_of, types_of
 
-CONSUMER: Final = "notifications-rules"
 NEWS: Final = timedelta(hours=24)
 """What happened longer ago is no news: the feed has been behind."""
 _TOO_LATE: Final = frozenset({409, 412})
@@ -47,6 +46,12 @@ class Triggers:
         for rule in rules:
             if rule.fits(resource) and rule.is_recent(resource, ctx.now()):
                 await _send(ctx, rule, resource, patient)
+
+
+def types_of_rules(settings: NotificationSettings) -> frozenset[str] | None:
+    """Return the resource types that the rules of all tenants are about, empty for all; None: there are no rules."""
+    found = [settings.rules, *(settings.of(tenant).rules for tenant in settings.tenant_names())]
+    return types_of(found) if any(rules_of(one) for one in found) else None
 
 
 async def _is_taken_back(ctx: Context, event: Event) -> bool:

@@ -1,0 +1,156 @@
+"""Who has written: found by the message that is answered, else by the number.
+
+Several people may have one phone. Who was written to last at the number is taken to be who answers; where nobody was, and
+the number is that of several patients, it is said to be none of them, and all of them are listed for people to choose from.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from fhir_server.exchange import Call, Context, Params, Resource
+from fhir_server.fhir.contact import normal_phone
+from fhir_server.store.database import Document
+from prm_ext.notifications.choosing import language_of
+from prm_ext.notifications.codes import ADDRESS
+from prm_ext.notifications.means import Means
+
+ANSWERED: Final = timedelta(days=7)
+"""How long after a message something that comes from its recipient is an answer to it, where it does not quote it."""
+RECENT: Final = 50
+"""Messages to a number that are looked at."""
+_MOST: Final = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A message of ours to the number of whoever has written."""
+
+    delivery: Mapping[str, Any]
+    message: Mapping[str, Any]
+
+    @property
+    def at(self) -> datetime:
+        """When it was handed to the provider."""
+        found: datetime = self.message["tries"][-1]["at"]
+        return found
+
+    @property
+    def reference(self) -> str:
+        """The Communication."""
+        return f"Communication/{self.message['id']}"
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """Who has written, as far as it is known."""
+
+    address: str
+    person: str = ""
+    """A reference, such as `Patient/1`."""
+    subject: str = ""
+    """The patient whom it is about: the person, or whose relative that is."""
+    candidates: tuple[str, ...] = ()
+    """The patients whose number it is, where it is not known which of them has written."""
+    answered: Written | None = None
+    quotes: bool = False
+    """Whether the message that is answered was named."""
+    recent: tuple[Written, ...] = ()
+    """What was sent to the number lately, the latest first."""
+    resource: Resource | None = None
+    """Of the person."""
+
+    def reference(self) -> Resource:
+        """Return `Communication.sender`; the number is with it, so that an answer can be sent there."""
+        found: Resource = {"extension": [{"url": ADDRESS, "valueString": self.address}]}
+        return found | ({"reference": self.person} if self.person else {"display": masked(self.address)})
+
+    def language(self, default: str) -> str:
+        """Return the language to answer in."""
+        return language_of(self.resource, default)
+
+    def people(self) -> tuple[str, ...]:
+        """Return all whose number it is, as far as they are known."""
+        return tuple(dict.fromkeys(one for one in (self.person, self.subject, *self.candidates) if one))
+
+
+def masked(address: str) -> str:
+    """Return an address of which little can be seen."""
+    return f"{address[:2]}…{address[-4:]}" if len(address) > 6 else "…"  # noqa: PLR2004 -- else all would be seen
+
+
+async def sender_of(ctx: Context, means: Means, found: Document) -> Sender:
+    """Return who has sent a message of the inbox."""
+    address = found["from"]
+    recent = await _recent(ctx, means, found)
+    quoted = await _quoted(ctx, means, found)
+    last = next((one for one in recent if one.message["channel"] == found["channel"]), None)
+    answered = quoted or last
+    patients = await _patients(ctx, address)
+    ids = tuple(f"Patient/{one['id']}" for one in patients)
+    person = answered.delivery["recipient"] if answered is not None else ""
+    if person.startswith("Patient/") and ids and person not in ids:
+        # The number has changed hands since, or the records were merged.
+        person, answered = "", None
+    if answered is not None and person and not person.startswith("#"):
+        subject = await _subject(ctx, answered, person)
+        return Sender(address, person, subject, (), answered, quoted is not None, recent, await _resource(ctx, person))
+    alone = ids[0] if len(ids) == 1 else ""
+    resource = patients[0] if patients else None
+    return Sender(address, alone, alone, () if alone else ids, answered, quoted is not None, recent, resource)
+
+
+async def _recent(ctx: Context, means: Means, found: Document) -> tuple[Written, ...]:
+    """Return what was sent to a number lately, over any channel."""
+    since = found["at"] - ANSWERED
+    deliveries = await means.deliveries.sent_to(ctx.tenant, [found["from"]], RECENT)
+    written = [
+        Written(delivery, message)
+        for delivery in deliveries
+        for message in delivery["messages"]
+        if message["to"] == found["from"] and message["tries"] and message["status"] != "failed"
+    ]
+    return tuple(sorted((one for one in written if since <= one.at <= found["at"]), key=lambda one: one.at, reverse=True))
+
+
+async def _quoted(ctx: Context, means: Means, found: Document) -> Written | None:
+    if not found.get("reply_to"):
+        return None
+    delivery = await means.deliveries.by_provider_id(found["provider"], found["reply_to"])
+    if delivery is None or delivery["t"] != ctx.tenant:
+        return None
+    for message in delivery["messages"]:
+        ids = [one.get("provider_id") for one in message["tries"]]
+        if found["reply_to"] in ids and message["to"] == found["from"]:
+            return Written(delivery, message)
+    return None
+
+
+async def _patients(ctx: Context, address: str) -> list[Resource]:
+    asked: Params = (("phone", address), ("active:not", "false"), ("_count", str(_MOST)))
+    reply = await ctx.dispatch(ctx, Call("search-type", "Patient", params=asked))
+    entries = (reply.resource or {}).get("entry", ())
+    region = ctx.settings.of(ctx.tenant).phone_region
+    found = [entry["resource"] for entry in entries if entry["search"]["mode"] == "match"]
+    # The index also finds the ends of numbers.
+    return [one for one in found if any(normal_phone(str(at.get("value", "")), region) == address for at in _telecom(one))]
+
+
+def _telecom(resource: Resource) -> list[dict[str, Any]]:
+    return [one for one in resource.get("telecom", ()) if one.get("use") != "old"]
+
+
+async def _subject(ctx: Context, answered: Written, person: str) -> str:
+    """Return the patient whom a message was about."""
+    if person.startswith("Patient/"):
+        return person
+    request = await ctx.repo.current("CommunicationRequest", answered.delivery["request"])
+    subject = (request.resource or {}).get("subject", {}).get("reference", "") if request is not None else ""
+    return str(subject) if str(subject).startswith("Patient/") else ""
+
+
+async def _resource(ctx: Context, reference: str) -> Resource | None:
+    type_, _, id_ = reference.partition("/")
+    version = await ctx.repo.current(type_, id_) if id_ else None
+    return version.resource if version is not None else None
