@@ -56,7 +56,7 @@ class Wanted:
     kind: str = "message"
     metadata: Mapping[str, Any] = field(default_factory=dict, repr=False)
     when: Mapping[str, Any] = field(default_factory=dict)
-    """`occurrence[x]`, if any."""
+    """`occurrence[x]`, if any; what repeats has `extension` instead, which holds a Timing."""
     campaign: str = ""
     key: str = ""
     """By which it is known again, if it is asked for twice."""
@@ -69,10 +69,10 @@ def request_of(wanted: Wanted, now: datetime) -> Resource:
     recipient: Resource = {"reference": f"Patient/{wanted.patient}"} if wanted.patient else {}
     if wanted.to:
         recipient["extension"] = [{"url": codes.ADDRESS, "valueString": wanted.to}]
-    more: dict[str, Any] = {**wanted.when}
+    more: dict[str, Any] = {name: value for name, value in wanted.when.items() if name != "extension"}
     if wanted.channel:
         more["medium"] = [codes.medium(wanted.channel)]
-    if extensions := list(_extensions(wanted)):
+    if extensions := [*wanted.when.get("extension", ()), *_extensions(wanted)]:
         more["extension"] = extensions
     if wanted.key:
         more["identifier"] = [{"system": IDEMPOTENCY, "value": wanted.key}]
@@ -118,12 +118,21 @@ def _extensions(wanted: Wanted) -> list[Resource]:
 
 
 def occurrence_of(when: When) -> dict[str, Any]:
-    """Return `occurrence[x]`."""
+    """Return `occurrence[x]`; of what repeats `extension` with a Timing, which R4 has no place for."""
     if when.send_at is not None:
         return {"occurrenceDateTime": _text(when.send_at)}
     if when.period is not None:
         return {"occurrencePeriod": _period(when.period)}
-    return {"occurrenceTiming": {"repeat": _timing(when.repeat or Repeat())}}
+    return {"extension": [{"url": codes.TIMING, "valueTiming": {"repeat": _timing(when.repeat or Repeat())}}]}
+
+
+def rescheduled(request: Resource, when: Mapping[str, Any]) -> Resource:
+    """Return a request that is due at another time; `when` as `occurrence_of` gives it."""
+    found = {name: value for name, value in request.items() if not name.startswith("occurrence") and name != "extension"}
+    others = [one for one in request.get("extension", ()) if one.get("url") != codes.TIMING]
+    found |= {name: value for name, value in when.items() if name != "extension"}
+    extensions = [*when.get("extension", ()), *others]
+    return found | ({"extension": extensions} if extensions else {})
 
 
 def _period(window: Window) -> Resource:

@@ -12,7 +12,7 @@ from fhir_server.store.database import Document
 from prm_ext.common.problems import MappedError, refused
 from prm_ext.notifications import codes
 from prm_ext.notifications.machine import unknown_try
-from prm_ext.notifications.mapping import Seen, Wanted, field_of, occurrence_of
+from prm_ext.notifications.mapping import Seen, Wanted, field_of, occurrence_of, rescheduled
 from prm_ext.notifications.means import Means
 from prm_ext.notifications.planning import TYPE
 from prm_ext.notifications.records import OPEN
@@ -152,8 +152,7 @@ class Notifications:
 
         def moved(found: Found) -> Resource:
             _check_untried(found)
-            kept = {name: value for name, value in found.request.items() if not name.startswith("occurrence")}
-            return {**kept, "status": "active", **occurrence}
+            return {**rescheduled(found.request, occurrence), "status": "active"}
 
         found = await self.get(id_)
         self._wording.check_time({**moved(found), "authoredOn": self._ctx.now().isoformat()}, await self._recipient(found))

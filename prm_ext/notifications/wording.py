@@ -16,9 +16,11 @@ from prm_ext.common.problems import MappedError, refused
 from prm_ext.notifications.addressing import channels_in_order
 from prm_ext.notifications.channels.channel import Channel
 from prm_ext.notifications.choosing import choices, language_of
+from prm_ext.notifications.clock import clock_of
 from prm_ext.notifications.hours import zone_of
 from prm_ext.notifications.mapping import Wanted, field_of, request_of
 from prm_ext.notifications.occurrences import next_occurrence
+from prm_ext.notifications.planning import timing_of
 from prm_ext.notifications.settings import NotificationSettings
 from prm_ext.notifications.templates.library import TYPE as TEMPLATE
 from prm_ext.notifications.templates.library import named, read
@@ -91,7 +93,7 @@ class Wording:
         try:
             return await named(whole(self._ctx), name) if name else await self._by_id(id_ or "")
         except FhirError as error:
-            raise MappedError(error, lambda _: field) from None
+            raise refused(unprocessable(error.issues[0].diagnostics, field, error.issues[0].code)) from None
 
     async def _by_id(self, id_: str) -> Template:
         seed = seed_of_id(id_)
@@ -178,12 +180,14 @@ class Wording:
 
     def check_time(self, request: Resource, patient: Resource | None) -> None:
         """Refuse a time that has passed, or that can not be understood."""
-        now = self._ctx.now()
+        now, zone = self._ctx.now(), zone_of(patient, self._settings.time_zone)
+        timing = timing_of(request)
+        timed = request if timing is None else {**request, "occurrenceTiming": timing}
         try:
-            found = next_occurrence(request, after=None, zone=zone_of(patient, self._settings.time_zone), now=now)
+            found = next_occurrence(timed, after=None, zone=zone, now=now, clock=clock_of(self._settings.clock_times))
         except FhirError as error:
             raise MappedError(error, field_of) from None
-        field = next((field_of(name) for name in request if name.startswith("occurrence")), "")
+        field = next((field_of(name) for name in timed if name.startswith("occurrence")), "")
         if found is None:
             raise refused(unprocessable("It would never be sent: there is no such time any more.", field, code="value"))
         late = found.until is not None and found.until <= now
