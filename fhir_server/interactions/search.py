@@ -117,14 +117,19 @@ def _shown(version: Version, results: Results, cache: EncodedCache | None) -> Re
 
 
 def _links(ctx: Context, path: str, result: SearchResult) -> list[dict[str, str]]:
-    own = (("_cursor", result.results.cursor),) if result.results.cursor else ()
-    links = [{"relation": "self", "url": _url(ctx, path, (*result.understood, *own))}]
+    first = _url(ctx, path, result.understood)
+    own = result.results.cursor
+    links = [{"relation": "self", "url": _at(first, own) if own else first}]
     if result.next or result.previous or own:
-        links.append({"relation": "first", "url": _url(ctx, path, result.understood)})
+        links.append({"relation": "first", "url": first})
     for relation, cursor in (("previous", result.previous), ("next", result.next)):
         if cursor:
-            links.append({"relation": relation, "url": _url(ctx, path, (*result.understood, ("_cursor", cursor)))})
+            links.append({"relation": relation, "url": _at(first, cursor)})
     return links
+
+
+def _at(url: str, cursor: str) -> str:
+    return f"{url}{'&' if '?' in url else '?'}_cursor={quote(cursor, safe=_UNESCAPED)}"
 
 
 def _url(ctx: Context, path: str, params: Params) -> str:

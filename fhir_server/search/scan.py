@@ -19,13 +19,22 @@ SAMPLE = 2000
 """So many documents are looked at for an estimate."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Row:
-    """A match, and its place in the order."""
+    """A match, and its place in the order, which is made when it is asked for: of most rows nobody does."""
 
     type: str
     document: Document
-    place: Cursor
+    order: Order
+    _place: Cursor | None = None
+
+    @property
+    def place(self) -> Cursor:
+        """The place."""
+        if self._place is None:
+            id_ = self.document.get("i") or id_of(self.document)
+            self._place = Cursor(self.type, id_, self.order.values(self.document))
+        return self._place
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,8 +155,7 @@ class Scan:
         return self._order.segments(place.values if place else None, tie, present_fields(filter_))
 
     def _row(self, document: Document) -> Row:
-        id_ = document.get("i") or id_of(document)
-        return Row(self._part.type, document, Cursor(self._part.type, id_, self._order.values(document)))
+        return Row(self._part.type, document, self._order)
 
     async def _test(self, compiled: Compiled, tested: "_Tested", size: int) -> None:
         """Test the next candidates."""
@@ -197,7 +205,7 @@ class Scan:
         keys = {"_id": {"$in": [f"{self._access.repo.tenant}/{row.place.id}" for row in rows]}}
         documents = await self._access.read(self._part.type, keys, projection, limit=len(rows)) if rows else []
         found = {id_of(document): document for document in documents}
-        return [replace(row, document=found[row.place.id]) for row in rows if row.place.id in found]
+        return [Row(row.type, found[row.place.id], row.order, row.place) for row in rows if row.place.id in found]
 
     async def count(self, *, limit: int = 0, limit_ms: int = 0) -> int | None:
         """Return how many rows there are; None where they are more than `limit` or took longer (0: no such bound)."""

@@ -7,6 +7,7 @@ other can be made.
 
 import base64
 import binascii
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ _NAME = "cursor"
 
 async def seal(repo: Repository, purpose: str, value: Any) -> str:
     """Return a URL-safe cursor that holds `value` (what MessagePack can hold) for requests of this purpose."""
-    cipher = AESSIV(await repo.secret(_NAME))
+    cipher = _cipher(await repo.secret(_NAME))
     sealed = cipher.encrypt(_encoder.encode(value), _bound_to(repo, purpose))
     return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
 
@@ -34,7 +35,7 @@ async def unseal(repo: Repository, purpose: str, cursor: str) -> Any:
     Raises:
         FhirError: 400, when it was not made here for this tenant and purpose.
     """
-    cipher = AESSIV(await repo.secret(_NAME))
+    cipher = _cipher(await repo.secret(_NAME))
     try:
         sealed = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         return _decoder.decode(cipher.decrypt(sealed, _bound_to(repo, purpose)))
@@ -42,6 +43,11 @@ async def unseal(repo: Repository, purpose: str, cursor: str) -> Any:
         raise bad_request(
             "The page cursor is not one that this server gave for this request; start from the first page."
         ) from None
+
+
+@lru_cache(maxsize=8)
+def _cipher(secret: bytes) -> AESSIV:
+    return AESSIV(secret)
 
 
 def _bound_to(repo: Repository, purpose: str) -> list[bytes]:

@@ -3,9 +3,12 @@
 A page of a search needs of most resources nothing but their JSON. A version never changes, so its JSON is made once and
 kept as long as there is room; while it is kept, the BSON of the same version is not decoded again. Decoding is two
 thirds of what a page of twenty patients takes (docs/decisions/0013-stored-forms.md).
+What is beside the resource is decoded once, too, as long as it is remembered.
 """
 
 import struct
+from datetime import datetime
+from functools import lru_cache
 from typing import Any, Final
 
 import bson
@@ -13,6 +16,7 @@ from bson.codec_options import CodecOptions
 
 from fhir_server.exchange import Resource
 from fhir_server.fhir.codec import encode
+from fhir_server.store.documents import CODEC_OPTIONS
 
 Document = dict[str, Any]
 Key = tuple[str, str, int, int]
@@ -29,6 +33,10 @@ _BATCH: Final = b"\x04firstBatch\x00"
 _BATCH_AT: Final = 4 + len(_CURSOR) + 4
 _RESOURCE: Final = b"\x03r\x00"
 """What an answer that brings resources has in it."""
+_SHORT: Final = 40
+"""What follows a resource and is shorter is the same for many."""
+_LONGEST_HEAD: Final = 400
+_PLAIN: Final = (str, int, datetime)
 _EXHAUSTED: Final = b"\x12id\x00" + bytes(8)
 
 
@@ -120,19 +128,88 @@ def _size(data: bytes, at: int) -> int:
 
 
 def _document(data: bytes, codec_options: CodecOptions[Document]) -> Document:
+    at = data.find(_RESOURCE, 4)
+    head = data[4:at] if at > 0 else b""
+    document = _heads.copy(head) if at > 0 else None
+    if document is None:
+        at = _resource_at(data)
+        if at < 0:
+            return bson.decode(data, codec_options)
+        head = data[4:at]
+        document = _decoded(head, codec_options)
+        _heads.keep(head, document)
+    value = at + len(_RESOURCE)
+    end = value + _size(data, value)
+    document["r"] = Stored(data[value:end], codec_options)
+    if end < len(data) - 1:
+        tail = data[end:-1]
+        document |= (_short(tail) if len(tail) < _SHORT else None) or _decoded(tail, codec_options)
+    return document
+
+
+def _resource_at(data: bytes) -> int:
+    """Return where the element `r` begins; -1 where there is none that is a document, or something else is unexpected."""
     at, end = 4, len(data) - 1
     while at < end:
+        if data.startswith(_RESOURCE, at):
+            return at
         kind = data[at]
         value = data.index(0, at + 1) + 1
         size = _FIXED.get(kind)
         if size is None:
             if kind not in _EXTRA:
-                break
+                return -1
             size = _size(data, value) + _EXTRA[kind]
-        if kind == _DOCUMENT and value == at + 3 and data[at + 1] == 0x72:  # noqa: PLR2004 -- the name is "r"
-            rest = data[4:at] + data[value + size :]
-            document: Document = bson.decode(_LENGTH.pack(len(rest) + 4) + rest, codec_options)
-            document["r"] = Stored(data[value : value + size], codec_options)
-            return document
         at = value + size
-    return bson.decode(data, codec_options)
+    return -1
+
+
+def _decoded(elements: bytes, codec_options: CodecOptions[Document]) -> Document:
+    return bson.decode(_LENGTH.pack(len(elements) + 5) + elements + b"\0", codec_options)
+
+
+@lru_cache(maxsize=1024)
+def _short(elements: bytes) -> Document | None:
+    found = _decoded(elements, CODEC_OPTIONS)
+    return found if _is_plain(found) else None
+
+
+def _is_plain(document: Document) -> bool:
+    """Tell whether no value can be changed or depends on who decodes it."""
+    return all(isinstance(value, _PLAIN) for value in document.values())
+
+
+class _Heads:
+    """What stands before the resource in documents of late: all but the resource, decoded.
+
+    A head that has been found to consist of whole elements does so wherever the same bytes are followed by a resource, so
+    that a version that is read often is taken apart once.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._recent: dict[bytes, Document] = {}
+        self._older: dict[bytes, Document] = {}
+
+    def copy(self, head: bytes) -> Document | None:
+        """Return the members, to be added to; None where they are not known."""
+        found = self._recent.get(head)
+        if found is None:
+            found = self._older.get(head)
+            if found is None:
+                return None
+            self._put(head, found)
+        return found.copy()
+
+    def keep(self, head: bytes, document: Document) -> None:
+        """Keep what a head has been found to be, unless it is long, can be changed, or depends on who decodes it."""
+        if len(head) < _LONGEST_HEAD and _is_plain(document):
+            self._put(head, document.copy())
+
+    def _put(self, head: bytes, document: Document) -> None:
+        if len(self._recent) >= self._most:
+            self._older, self._recent = self._recent, {}
+        self._recent[head] = document
+
+
+_heads = _Heads(4096)

@@ -60,25 +60,49 @@ class Version:
 class StoredVersion(Version):
     """A version whose resource is decoded when it is first asked for."""
 
-    __slots__ = ("_key", "_resource", "_stored", "generation")
-    generation: int | None
-    """That of the keys which its protected identifiers are encrypted with; None where it has none, or that is not known."""
-    _key: str
+    __slots__ = ("_document", "_resource", "_stored", "type")
+    type: str
+    _document: Mapping[str, Any]
     _resource: Resource | None
     _stored: Stored
 
     def __init__(self, type_: str, document: Mapping[str, Any], stored: Stored) -> None:
         keep = object.__setattr__
         keep(self, "type", type_)
-        keep(self, "id", document["i"])
-        keep(self, "number", document["v"])
-        keep(self, "last_updated", document["u"])
-        keep(self, "method", document["m"])
-        keep(self, "token", document.get("w", 0))
-        keep(self, "generation", document.get("k"))
-        keep(self, "_key", document["_id"])
+        keep(self, "_document", document)
         keep(self, "_stored", stored)
         keep(self, "_resource", None)
+
+    @property
+    def id(self) -> str:
+        """The id."""
+        return str(self._document["i"])
+
+    @property
+    def number(self) -> int:
+        """The number of the version."""
+        return int(self._document["v"])
+
+    @property
+    def last_updated(self) -> datetime:
+        """When it was made."""
+        found: datetime = self._document["u"]
+        return found
+
+    @property
+    def method(self) -> str:
+        """How it was made."""
+        return str(self._document["m"])
+
+    @property
+    def token(self) -> int:
+        """The random number of its writer."""
+        return int(self._document.get("w", 0))
+
+    @property
+    def generation(self) -> int | None:
+        """That of the keys which its protected identifiers are encrypted with; None where it has none, or that is not known."""
+        return self._document.get("k")
 
     @property
     def resource(self) -> Resource:
@@ -106,7 +130,8 @@ class StoredVersion(Version):
 
     def json(self, cache: EncodedCache) -> bytes:
         """Return the resource's JSON."""
-        return cache.json((self.type, self._key, self.number, self.token), self._stored)
+        found = self._document
+        return cache.json((self.type, found["_id"], found["v"], found.get("w", 0)), self._stored)
 
 
 def current_key(tenant: str, id_: str) -> str:

@@ -52,6 +52,23 @@ def test_a_batch_is_read_as_a_whole_decoder_reads_it(documents: list[dict[str, A
     assert all(isinstance(one["r"], Stored) for one in found if isinstance(one.get("r"), Stored | dict))
 
 
+def test_documents_that_begin_or_end_alike_are_documents_of_their_own() -> None:
+    """What has been seen before is copied, and nobody's changes are seen by others."""
+    first = {"_id": "t/1", "v": 1, "r": {"id": "1"}, "_b": 0}
+    others = [{**first, "_b": 1}, {**first, "r": {"id": "2"}}, {"_id": "t/1", "v": 1}, {"_id": "t/1", "v": 1, "x": [1], "r": {}}]
+    ends = [{"_id": "t/2", "r": {}, "list": [1]}, {"_id": "t/3", "r": {}, "list": [1]}]
+    for _ in range(3):
+        found = first_batch(_answer([first, *others, *ends]), CODEC_OPTIONS)
+        assert found is not None
+        for one, expected in zip(found, [first, *others, *ends], strict=True):
+            assert {name: value.decoded() if isinstance(value, Stored) else value for name, value in one.items()} == expected
+            one["v"] = "changed"
+            for value in one.values():
+                if isinstance(value, list):
+                    value.append(2)
+            one.pop("_b", None)
+
+
 @pytest.mark.parametrize(
     "answer",
     [
