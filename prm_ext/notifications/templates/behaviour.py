@@ -49,7 +49,8 @@ class TemplateBehaviour(Behaviour):
             FhirError: 422, a variable has no value.
         """
         template = from_resource(definition)
-        if template is None or not all(_is_known(template, inputs, name) for name in template.names()):
+        # Other variables are those of FHIRPath, such as %subject, or what an EHR gives.
+        if template is None or not all(_is_known(template, name) for name in template.names()):
             return None
         settings = self._settings.of(ctx.tenant)
         recipient = inputs.resources[inputs.subjects[0]]
@@ -77,8 +78,8 @@ def _extensions(subject: str, inputs: Inputs) -> list[Resource]:
     return found
 
 
-def _is_known(template: Template, inputs: Inputs, name: str) -> bool:
-    return name in template.variables or name in WELL_KNOWN or name in inputs.values
+def _is_known(template: Template, name: str) -> bool:
+    return name in template.variables or name in WELL_KNOWN
 
 
 def _judged(resource: Resource) -> Template:

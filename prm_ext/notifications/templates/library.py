@@ -3,6 +3,7 @@
 https://hl7.org/fhir/R4/references.html#canonical
 """
 
+from dataclasses import replace
 from typing import Final
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,8 @@ from fhir_server.store.database import Database
 from prm_ext.notifications.templates.model import Template
 from prm_ext.notifications.templates.resource import from_resource, is_message, is_ours
 from prm_ext.notifications.templates.seeds import seed_named, seed_of_id, seed_of_url
+from prm_ext.notifications.templates.values import Variable
+from prm_ext.notifications.templates.wellknown import WELL_KNOWN
 
 TYPE: Final = "ActivityDefinition"
 _KEPT: Final = 2000
@@ -71,7 +74,7 @@ async def resolved(ctx: Context, canonical: str) -> Template:
 
 
 def read(resource: Resource) -> Template:
-    """Return the template of an ActivityDefinition.
+    """Return the template of an ActivityDefinition; what an EHR uses without declaring it is a text.
 
     Raises:
         FhirError: 422, it is none.
@@ -80,7 +83,10 @@ def read(resource: Resource) -> Template:
     if template is None:
         text = "is no template: it needs the kind CommunicationRequest, and for its payload an expression of texts and variables"
         raise unprocessable(f"ActivityDefinition/{resource.get('id')} {text}.", code="not-supported")
-    return template
+    unknown = [] if is_ours(resource) else [name for name in template.names() if name not in {**template.variables, **WELL_KNOWN}]
+    return (
+        replace(template, variables={**template.variables, **{name: Variable(name) for name in unknown}}) if unknown else template
+    )
 
 
 async def _resource(ctx: Context, url: str, version: str) -> Resource | None:

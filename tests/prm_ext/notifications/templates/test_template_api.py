@@ -41,8 +41,7 @@ REMINDER = {
 @pytest.fixture
 async def prm(settings: Settings, database) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application with templates."""
-    extensions = "tests.prm_ext.notifications.templates.template_extension"
-    async with client_of(settings.model_copy(update={"extensions": extensions}), database) as opened:
+    async with client_of(settings, database) as opened:
         yield opened
 
 
@@ -313,15 +312,17 @@ async def test_a_name_stands_for_what_is_in_use(prm: httpx.AsyncClient, ctx: Con
 async def test_a_definition_that_an_ehr_wrote_is_a_template_too(prm: httpx.AsyncClient, ctx: Context) -> None:
     value = {
         "path": "payload[0].contentString",
-        "expression": {"language": "text/fhirpath", "expression": "'Hi ' + %patient_name"},
+        "expression": {"language": "text/fhirpath", "expression": "'Hi ' + %who"},
     }
     resource = {"resourceType": "ActivityDefinition", "status": "active", "name": "ehr", "kind": "CommunicationRequest"}
     answer = await prm.post("ActivityDefinition", json=resource | {"url": "http://ehr.example.org/hi", "dynamicValue": [value]})
     assert answer.status_code == 201
     canonical = await template_named(ctx, "ehr")
     assert canonical == "http://ehr.example.org/hi"
-    assert await text_of(ctx, canonical, patient_name="A") == "Hi A"
-    assert await text_of(ctx, f"ActivityDefinition/{answer.json()['id']}", patient_name="A") == "Hi A"
+    assert await text_of(ctx, canonical, who="A") == "Hi A"
+    assert await text_of(ctx, f"ActivityDefinition/{answer.json()['id']}", who="A") == "Hi A"
+    with pytest.raises(FhirError, match=r"no value for \{who\}"):
+        await text_of(ctx, canonical)
 
 
 async def preview(prm: httpx.AsyncClient, id_: str, **body: Any) -> list[dict[str, Any]]:
@@ -381,8 +382,7 @@ async def test_a_preview_without_a_value_says_which_is_missing(prm: httpx.AsyncC
 
 async def test_templates_of_other_tenants_are_not_there(prm: httpx.AsyncClient, settings: Settings, database) -> None:
     id_ = (await created(prm))["id"]
-    extensions = "tests.prm_ext.notifications.templates.template_extension"
-    other = settings.model_copy(update={"default_tenant": "other" + settings.default_tenant, "extensions": extensions})
+    other = settings.model_copy(update={"default_tenant": "other" + settings.default_tenant})
     async with client_of(other, database) as stranger:
         assert (await stranger.get(f"{TEMPLATES}/{id_}")).status_code == 404
         assert await listed(stranger, name="hello") == []

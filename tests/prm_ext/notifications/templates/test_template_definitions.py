@@ -29,7 +29,6 @@ URL = "urn:prm:template:t"
 @pytest.fixture
 async def fhir(settings: Settings, database) -> AsyncIterator[httpx.AsyncClient]:
     """A client of an application with templates, in which there are a patient and an appointment."""
-    extensions = "tests.prm_ext.notifications.templates.template_extension"
     patient = {
         "resourceType": "Patient",
         "id": "p1",
@@ -38,7 +37,7 @@ async def fhir(settings: Settings, database) -> AsyncIterator[httpx.AsyncClient]
     }
     appointment = {"resourceType": "Appointment", "id": "a1", "status": "booked", "start": "2026-12-01T10:00:00Z"}
     appointment |= {"end": "2026-12-01T10:15:00Z", "participant": [{"actor": {"reference": "Patient/p1"}, "status": "accepted"}]}
-    async with client_of(settings.model_copy(update={"extensions": extensions}), database) as opened:
+    async with client_of(settings, database) as opened:
         for resource in (patient, appointment):
             assert (await opened.put(f"{resource['resourceType']}/{resource['id']}", json=resource)).status_code == 201
         yield opened
