@@ -54,7 +54,8 @@ def mongod(cache_mb: int = 1024, data: Path | None = None) -> Iterator[EmbeddedM
 @contextlib.contextmanager
 def server(uri: str, *, workers: int, environment: Mapping[str, str] | None = None) -> Iterator[Process]:
     """Run the server on a MongoDB with so many workers."""
-    settings = {"FHIR_MONGODB_URI": uri, "FHIR_MONGODB_DATABASE": DATABASE, "FHIR_MASTER_KEY": MASTER_KEY, **(environment or {})}
+    settings = {"FHIR_MONGODB_URI": uri, "FHIR_MONGODB_DATABASE": DATABASE, "FHIR_MASTER_KEY": MASTER_KEY, "FHIR_WORKER": "false"}
+    settings |= environment or {}
     command = [SERVER, "serve", "--port", "0", "--workers", str(workers)]
     with _run(command, settings) as (process, started):
         line = _first_line(process)

@@ -199,4 +199,8 @@ async def test_two_behaviours_of_a_type_act_one_after_the_other(settings):
 def test_without_extensions_there_is_what_the_server_has(settings):
     assert load(settings.model_copy(update={"extensions": ""})).behaviours == BEHAVIOURS
     assert Extensions().behaviours is BEHAVIOURS
-    assert {one.prefix for one in load(settings).routes} == {"/api/v1/prm/patients"}
+    assert {one.prefix for one in load(settings).routes} == {
+        "/api/v1/prm/patients",
+        "/api/v1/prm/media",
+        "/api/v1/prm/notifications",
+    }

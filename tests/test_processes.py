@@ -28,7 +28,7 @@ class Server:
 
     def __init__(self, data: Path, *options: str) -> None:
         environment = {name: value for name, value in os.environ.items() if not name.startswith("FHIR_")}
-        environment |= {"FHIR_MONGODB_CACHE_MB": "256"}
+        environment |= {"FHIR_MONGODB_CACHE_MB": "256", "FHIR_WORKER": "false"}
         command = [sys.executable, "-m", "fhir_server.cli", "serve", "--port=0", f"--data={data}", *options]
         self.errors = data.with_suffix(".err")
         with self.errors.open("w") as errors:

@@ -14,6 +14,7 @@ import pytest
 def base_url(mongodb_uri: str) -> Iterator[str]:
     """Start `fhir-server serve` and return the base of its FHIR service."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FHIR_")} | {
+        "FHIR_WORKER": "false",
         "FHIR_MONGODB_URI": mongodb_uri,
         "FHIR_MONGODB_DATABASE": "fhir_test",
         "FHIR_DEFAULT_TENANT": f"clients-{uuid.uuid4().hex[:12]}",
