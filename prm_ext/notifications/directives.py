@@ -21,6 +21,7 @@ from prm_ext.notifications.provisions import (
     SENDER,
     Contact,
     denies,
+    is_same_sender,
 )
 
 _THO: Final = "http://terminology.hl7.org/CodeSystem/"
@@ -66,11 +67,11 @@ def is_about(consent: Resource, *, channel: Channel, sender: str, kind: str) -> 
     provision = consent.get("provision", {})
     purposes = {one.get("code") for one in provision.get("purpose", ())}
     identifiers = [one.get("reference", {}).get("identifier", {}) for one in provision.get("actor", ())]
-    senders = {one.get("value") for one in identifiers if one.get("system") == SENDER}
+    senders = {one.get("value", "") for one in identifiers if one.get("system") == SENDER}
     return (
         identifier_of(consent, OPT_OUT) != ""
         and channels_of(provision.get("code")) == (channel,)
-        and (not sender or not senders or sender in senders)
+        and (not sender or not senders or any(is_same_sender(one, sender) for one in senders))
         and purposes == ({kind} if kind else set())
     )
 

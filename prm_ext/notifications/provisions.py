@@ -26,6 +26,7 @@ SENDER: Final = "urn:prm:notification-sender"
 MARKETING: Final = frozenset({"health-tips", "campaign"})
 """Kinds that are not part of somebody's care."""
 RECIPIENT: Final = "IRCP"
+_SERVICE: Final = "MG"
 _CLASSES: Final = frozenset({"Communication", "CommunicationRequest"})
 
 
@@ -101,21 +102,27 @@ def _is_for(purpose: Mapping[str, Any], kind: str) -> bool:
 
 def _is_between(actors: Iterable[Mapping[str, Any]], contact: Contact) -> bool:
     """Tell whether a provision that names senders, addresses or recipients names those of a message."""
-    senders, addresses, people = set(), set(), set()
+    senders: set[str] = set()
+    addresses, people = set(), set()
     for actor in actors:
         reference = actor.get("reference", {})
         identifier = reference.get("identifier", {})
         if identifier.get("system") == SENDER:
-            senders.add(identifier.get("value"))
+            senders.add(identifier.get("value", ""))
         elif identifier.get("system") == ADDRESS:
             addresses.add(identifier.get("value"))
         elif RECIPIENT in _codes(actor.get("role")):
             people.add(reference.get("reference"))
     return (
-        (not senders or contact.sender is None or contact.sender in senders)
+        (not senders or contact.sender is None or any(is_same_sender(one, contact.sender) for one in senders))
         and (not addresses or contact.address is None or contact.address in addresses)
         and (not people or not people.isdisjoint(contact.people))
     )
+
+
+def is_same_sender(one: str, other: str) -> bool:
+    """Tell whether two senders may be the same: a messaging service of Twilio sends from any number that it has."""
+    return one == other or one.startswith(_SERVICE) != other.startswith(_SERVICE)
 
 
 def _is_in_force(period: Mapping[str, Any] | None, now: datetime) -> bool:

@@ -226,6 +226,16 @@ def test_what_came_from_an_address_is_known_by_what_it_is_about():
     assert not is_about(consent({"type": "deny", "code": [medium("sms")]}), channel="sms", sender=CLINIC, kind="")
 
 
+def test_a_messaging_service_sends_from_any_number_that_it_has():
+    number = address_consent(person="", channel="sms", sender=CLINIC, address=PHONE, kind="")
+    service = address_consent(person="", channel="sms", sender="MG1", address=PHONE, kind="")
+    assert stopped(number, sender="MG1") == stopped(service, sender=CLINIC) == {("sms", kind) for kind in KINDS}
+    assert stopped(service, sender="MG2") == set()
+    assert is_about(service, channel="sms", sender=CLINIC, kind="")
+    assert is_about(number, channel="sms", sender="MG1", kind="")
+    assert not is_about(service, channel="sms", sender="MG2", kind="")
+
+
 def test_what_it_is_about_can_not_be_read_from_its_identifier():
     keys = {identifier_of(one, OPT_OUT) for one in OURS[:2]}
     assert len(keys) == 2
