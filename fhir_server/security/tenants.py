@@ -67,6 +67,11 @@ class Tenants:
         """
         self._admit(name, await self._of(name), issuer)
 
+    async def is_open(self, name: str) -> bool:
+        """Tell whether a tenant is not suspended."""
+        tenant = await self._of(name)
+        return tenant is None or not tenant.suspended
+
     def admits_at_once(self, name: str, issuer: str = "") -> bool:
         """Tell whether a request is let in without asking anything; False: ask `admit`."""
         known = self._known.get(name)

@@ -28,6 +28,11 @@ _COMMAND_TYPES: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("110107", "Import"),
     "audit prune": ("110101", "Audit Log Used"),
 }
+_ACCOUNT: Final[Mapping[str, tuple[str, str]]] = {
+    "consent": ("110136", "Security Roles Changed"),
+    "revoke": ("110136", "Security Roles Changed"),
+    "password": ("110137", "User Security Attributes Changed"),
+}
 _VERBS: Final[Mapping[str, str]] = {
     **dict.fromkeys(("create", "add", "load", "demo", "restore"), "C"),
     "export": "R",
@@ -72,6 +77,11 @@ def _what(record: Record) -> Resource:
         code, display = ("110122", "Login") if record.kind == "login" else ("110123", "Logout")
         type_ = _coding_of(_DICOM, "110114", "User Authentication")
         return {"type": type_, "subtype": [_coding_of(_DICOM, code, display)]}
+    if record.kind == "account":
+        return {
+            "type": _coding_of(_DICOM, "110113", "Security Alert"),
+            "subtype": [_coding_of(_DICOM, *_ACCOUNT[record.code])],
+        }
     if record.kind == COMMAND:
         return {
             "type": _coding_of(_DICOM, *_COMMAND_TYPES.get(record.code, ("110100", "Application Activity"))),
@@ -93,6 +103,8 @@ def _what(record: Record) -> Resource:
 def _action(record: Record) -> str:
     if record.kind == "download":
         return "R"
+    if record.kind == "account":
+        return {"consent": "C", "revoke": "D"}.get(record.code, "U")
     if record.kind == COMMAND:
         return next((letter for verb, letter in _VERBS.items() if verb in record.code.split()), "E")
     return _ACTIONS.get(record.code, "E")
@@ -103,7 +115,7 @@ def _outcome(status: int) -> str:
 
 
 def _description(record: Record) -> str:
-    if record.kind == COMMAND or (is_own(record) and record.status < _REFUSED):
+    if record.kind in (COMMAND, "account") or (is_own(record) and record.status < _REFUSED):
         return record.detail
     text = f"HTTP {record.status}" + (f" {record.detail}" if record.detail else "")
     return f"{text}; {record.missed} more before it were not recorded one by one" if record.missed else text

@@ -27,7 +27,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     at: int
     """When it began, in milliseconds since 1970."""
     kind: str
-    """`rest`, `login`, `logout`, `refused` (by the door), `download`, `command` (of an operator)."""
+    """`rest`, `login`, `logout`, `refused` (by the door), `download`, `account` (changed by its
+    user), `command` (of an operator)."""
     code: str
     """The interaction, the name of the operation after a `$`, or the command."""
     status: int

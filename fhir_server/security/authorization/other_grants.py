@@ -50,6 +50,8 @@ class RefreshGrant(AuthlibRefreshTokenGrant):
         """Use the refresh token up, and return the user whose access it continues."""
         service = self.server.service
         grant = refresh_token.grant
+        if not wait(service.tenants.is_open, grant.tenant):
+            raise InvalidGrantError("The organisation is suspended.")
         if not wait(service.grants.use, refresh_token):
             raise InvalidGrantError("The refresh token has been used already.")
         user = wait(service.users.get, grant.user)

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from authlib.oauth2.rfc6749 import InvalidGrantError
+from authlib.oauth2.rfc6749 import InvalidGrantError, UnauthorizedClientError
 
 from fhir_server.security.authorization.clients import Client
 from fhir_server.security.authorization.grants import Grant
@@ -16,8 +16,10 @@ async def issued(service: Service, client: Client, grant: Grant, user: User, sco
     """Return the token response for a user's grant; `scope` may be narrower than it.
 
     Raises:
-        OAuth2Error: the grant holds no more.
+        OAuth2Error: the grant holds no more, or the organisation is suspended.
     """
+    if not await service.tenants.is_open(user.tenant):
+        raise InvalidGrantError("The organisation is suspended.")
     now, seconds = service.now(), service.settings.auth_access_seconds
     if "offline_access" in grant.scopes:
         expires = now + timedelta(days=service.settings.auth_refresh_days)
@@ -43,7 +45,13 @@ async def issued(service: Service, client: Client, grant: Grant, user: User, sco
 
 
 async def issued_to_backend(service: Service, client: Client, scope: str) -> dict[str, Any]:
-    """Return the token response for a backend service."""
+    """Return the token response for a backend service.
+
+    Raises:
+        OAuth2Error: its organisation is suspended.
+    """
+    if not await service.tenants.is_open(client.tenant):
+        raise UnauthorizedClientError("The organisation is suspended.")
     seconds = min(BACKEND_SECONDS, service.settings.auth_access_seconds)
     claims = access_claims(service.place, client, scope, service.now(), seconds)
     token = signed(claims, await service.keys.signer())

@@ -16,6 +16,7 @@ from fhir_server.security.authorization.redirects import form_target, origin_of
 from fhir_server.security.authorization.requests import Reply
 from fhir_server.security.authorization.users import User
 from fhir_server.security.authorization.words import items
+from fhir_server.web.smart import recording
 from fhir_server.web.smart.authorize import FLOW
 from fhir_server.web.smart.browser import FormError, drop_cookie, first, read_form
 from fhir_server.web.smart.finish import granted, refused
@@ -36,6 +37,7 @@ class Stage:
     visitor: Visitor
     own_patient: str
     step: Step
+    request: Request
 
     @property
     def user(self) -> User:
@@ -110,7 +112,7 @@ class FlowPages:
             return None
         own = await self._smart.directory.own_patient(visitor.user) if visitor.user else ""
         step = next_step(flow, client, visitor.session, visitor.user, own)
-        return Stage(flow, client, visitor, own, step)
+        return Stage(flow, client, visitor, own, step, request)
 
     def _url(self, stage: Stage) -> str:
         return self._service.place.url(f"{FLOW}/{stage.flow.id}")
@@ -223,6 +225,7 @@ class FlowPages:
     async def _done(self, stage: Stage, scopes: tuple[str, ...]) -> Response:
         if not may_use(stage.flow, stage.client, stage.user, stage.own_patient):
             return self._refused_page(stage)
+        await recording.changed(self._service, stage.request, stage.user, "consent", stage.client.id, " ".join(scopes))
         return self._to_app(await granted(self._service, stage.flow, stage.visitor.session, stage.user, scopes))
 
     def _to_app(self, reply: Reply) -> Response:

@@ -19,6 +19,7 @@ from fhir_server.web.smart.smart import Smart, Visitor
 
 WRONG: Final = "The name and the password do not belong together. Check both and try again."
 _logger = structlog.get_logger()
+SUSPENDED: Final = "Your organisation is suspended here at the moment, so nobody of it can log in."
 WRONG_CODE: Final = "This code is not right, or was used already. Enter the one that your app shows now."
 
 
@@ -81,6 +82,9 @@ class Login:
             problem = WRONG_CODE if half else WRONG
             return login_page(session, asking, problem=problem, status=401, name="" if half else first(values, "name"))
         await self._service.attempts.succeeded(keys[:1])
+        if not await self._service.tenants.is_open(user.tenant):
+            await recording.login(self._service, request, user, status=403, detail="suspended")
+            return error_page(SUSPENDED, 403)
         if user.totp and not half:
             await self._service.sessions.set_half(session, user)
             return see(asking.url)

@@ -93,13 +93,14 @@ class ManagePages:
             "items": items(grant.scopes),
         }
 
-    async def _revoke(self, _request: Request, visitor: Visitor, user: User, values: dict[str, list[str]]) -> Response:
+    async def _revoke(self, request: Request, visitor: Visitor, user: User, values: dict[str, list[str]]) -> Response:
         grant = await self._service.grants.get(first(values, "grant"))
         if grant is not None and grant.user == user.id:
             await self._service.grants.revoke(grant.id)
+            await recording.changed(self._service, request, user, "revoke", grant.client, grant.scope)
         return await self._page(visitor, user, done="The app has no access any more.")
 
-    async def _password(self, _request: Request, visitor: Visitor, user: User, values: dict[str, list[str]]) -> Response:
+    async def _password(self, request: Request, visitor: Visitor, user: User, values: dict[str, list[str]]) -> Response:
         key = Key(f"password:{user.id}", 5)
         if pause := await self._service.attempts.pause([key]):
             return error_page("There were too many attempts. Try again later.", 429, retry_after=pause)
@@ -111,6 +112,7 @@ class ManagePages:
         except passwords.WeakPasswordError as error:
             return await self._page(visitor, user, status=422, problem=str(error))
         await self._service.users.change(user.name, password=hash_)
+        await recording.changed(self._service, request, user, "password")
         # Whoever knew the old password may be logged in elsewhere.
         await self._service.sessions.end_all_of(user.id)
         cookie, session = await self._service.sessions.log_in(visitor.session, user, visitor.session.amr)

@@ -36,6 +36,15 @@ async def logout(service: Service, request: Request, user: User) -> None:
         await service.recorder.event(user.tenant, "logout", "logout", principal=user.id, address=where, request_id=seen)
 
 
+async def changed(service: Service, request: Request, user: User, code: str, client: str = "", detail: str = "") -> None:
+    """Record what somebody changed of their account: `consent` to an app, `revoke` of it, `password`."""
+    if service.recorder is not None:
+        where, seen = address(request, service.settings), observation(request.scope).request_id
+        await service.recorder.event(
+            user.tenant, "account", code, principal=user.id, client=client, address=where, request_id=seen, detail=detail
+        )
+
+
 async def refused(service: Service, request: Request, code: str, status: int, error: str) -> None:
     """Record that a token did not open something here."""
     if service.recorder is not None:

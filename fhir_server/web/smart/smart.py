@@ -37,7 +37,8 @@ class Smart:
             cookie, session = await self.service.sessions.begin()
             return Visitor(session, new_cookie=cookie)
         user = await self.service.users.get(session.user) if session.user else None
-        return Visitor(session, user if user is not None and user.active else None)
+        there = user is not None and user.active and await self.service.tenants.is_open(user.tenant)
+        return Visitor(session, user if there else None)
 
     def keep(self, response: Response, visitor: Visitor) -> Response:
         """Return the response, with the cookie where the browser has not got it yet."""

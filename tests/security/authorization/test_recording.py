@@ -1,12 +1,14 @@
 """What the authorization server leaves in the audit trail: docs/security/audit.md."""
 
+import re
 from typing import Any
 
 import httpx
 from auth_world import PASSWORD, Browser, World, request_params, tokens_for
 from pymongo.asynchronous.database import AsyncDatabase
 
-from fhir_server.security.audit.record import Record, unpacked
+from fhir_server.security.audit.event import audit_event
+from fhir_server.security.audit.record import Place, Record, unpacked
 from fhir_server.security.audit.trail import PARTITION
 from fhir_server.security.authorization.users import User
 
@@ -68,6 +70,30 @@ async def test_tokens_are_recorded_in_the_organisation_of_their_user(
     ]
     assert all(one.address.startswith("2001:db8::") and one.request_id for one in found)
     assert not [one for one in await records(database, world.tenant) if one.code == "token"]
+
+
+async def test_what_people_allow_and_change_is_recorded(
+    browser: Browser, world: World, database: AsyncDatabase[dict[str, Any]]
+) -> None:
+    """An app that is let in, one that is sent away, and a new password leave events, without the password."""
+    scope = "launch/patient patient/Patient.rs"
+    await tokens_for(browser, world.public, world.patient_user, scope)
+    await browser.go("GET", "/auth/manage")
+    assert browser.page is not None
+    await browser.submit("revoke", grant=re.findall(r'name="grant" value="([^"]+)"', browser.page.text)[0])
+    await browser.submit("password", old=PASSWORD, new="another good password")
+    found = [one for one in await records(database, world.tenant) if one.kind == "account"]
+    user, app = world.patient_user.id, world.public.id
+    assert [(one.code, one.principal, one.client, one.detail) for one in found] == [
+        ("consent", user, app, scope),
+        ("revoke", user, app, scope),
+        ("password", user, "", ""),
+    ]
+    assert all(one.address and one.request_id for one in found)
+    assert "another good" not in repr(found)
+    events = [audit_event(one, Place(one.at, "00000000", 0), 0, "http://x/fhir") for one in found]
+    assert [(one["subtype"][0]["code"], one["action"]) for one in events] == [("110136", "C"), ("110136", "D"), ("110137", "U")]
+    assert [one.get("outcomeDesc", "") for one in events] == [scope, scope, ""]
 
 
 async def _again(world: World) -> User:
