@@ -4,6 +4,7 @@ Modules that take long to import are imported by the commands that need them.
 """
 
 import asyncio
+import os
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -102,7 +103,10 @@ def load(
     ],
     *,
     base: Annotated[str, typer.Option(help="Send to this FHIR server instead of into the database.")] = "",
-    token: Annotated[str, typer.Option(envvar="FHIR_TOKEN", help="Bearer token for --base.")] = "",
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the bearer token for --base. [FHIR_TOKEN is the token itself]", exists=True, dir_okay=False),
+    ] = None,
     jobs: Annotated[int, typer.Option(min=1, max=64, help="Transactions at a time.")] = 4,
     journal: Annotated[
         Path | None,
@@ -129,6 +133,7 @@ def load(
     settings = settings_with(data_dir=data)
     try:
         files = find_files(paths)
+        token = token_file.read_text().strip() if token_file else os.environ.get("FHIR_TOKEN", "")
         target = HttpTarget(base, token) if base else None
     except (FileNotFoundError, ValueError) as error:
         raise ended(str(error), REFUSED) from None

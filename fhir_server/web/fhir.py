@@ -53,6 +53,7 @@ class FhirApp:
             ctx = await self._authentication.context(scope, headers, base_url, request_id, address)
         else:
             ctx = await self._contexts.of(self._settings.default_tenant, base_url, request_id=request_id, address=address)
+        _know(scope, ctx)
         if self._rates is not None:
             await self._count(ctx)
         return ctx
@@ -68,7 +69,9 @@ class FhirApp:
         await self._tenants.admit(principal.tenant)
         base_url, request_id = self._base_url.of(scope, headers), observation(scope).request_id
         address = self._addresses.of(scope, headers)
-        return await self._contexts.of(principal.tenant, base_url, request_id=request_id, principal=principal, address=address)
+        ctx = await self._contexts.of(principal.tenant, base_url, request_id=request_id, principal=principal, address=address)
+        _know(scope, ctx)
+        return ctx
 
     async def unsigned(self, scope: Scope, headers: Headers, provider: str) -> None:
         """Record that a request had no signature that could be believed."""
@@ -153,6 +156,12 @@ class FhirApp:
         return FhirError(
             500, (Issue("exception", "The server failed on this request; its log says more under the X-Request-Id."),)
         )
+
+
+def _know(scope: Scope, ctx: Context) -> None:
+    """Have the log say which tenant a request is about."""
+    observation(scope).tenant = ctx.tenant
+    logs.tenant.set(ctx.tenant)
 
 
 def _rates(settings: Settings) -> Rates | None:

@@ -23,6 +23,8 @@ _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARN
 _encoder = msgspec.json.Encoder(enc_hook=repr)
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being answered."""
+tenant: ContextVar[str] = ContextVar("tenant", default="")
+"""The tenant that the request is about, once that is known."""
 
 
 @dataclass(slots=True)
@@ -104,10 +106,10 @@ def _places(trace: TracebackType | None) -> list[str]:
 
 
 def add_request_id(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Say which request an event belongs to."""
-    current = request_id.get()
-    if current:
-        event["request_id"] = current
+    """Say which request an event belongs to, and to which tenant."""
+    for name, value in (("request_id", request_id.get()), ("tenant", tenant.get())):
+        if value:
+            event.setdefault(name, value)
     return event
 
 

@@ -29,6 +29,7 @@ class Observation:
     request_id: str
     interaction: str = ""
     type: str = ""
+    tenant: str = ""
 
 
 def observation(scope: MutableMapping[str, Any]) -> Observation:
@@ -61,6 +62,7 @@ class Observe:
         started = time.perf_counter()
         seen = observation(scope)
         logs.request_id.set(seen.request_id)
+        logs.tenant.set("")
         status = 500
         header = (HEADER, seen.request_id.encode())
 
@@ -83,6 +85,7 @@ class Observe:
             self._log(
                 {
                     "request_id": seen.request_id,
+                    "tenant": seen.tenant,
                     "method": scope["method"] if scope["method"] in _METHODS else "other",
                     "interaction": interaction,
                     "type": seen.type,

@@ -3,7 +3,9 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from typer.testing import CliRunner
 
+from fhir_server.cli import app
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.loading.http import HttpTarget
 
@@ -81,3 +83,23 @@ async def test_an_absent_server_is_503():
 def test_what_is_no_base_url_is_refused(base):
     with pytest.raises(ValueError, match="is no base URL of a FHIR server"):
         HttpTarget(base)
+
+
+@pytest.mark.parametrize("way", ["file", "environment"])
+def test_the_token_comes_from_a_file_or_the_environment(remote, tmp_path, monkeypatch, way):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("FHIR_TOKEN", raising=False)
+    (tmp_path / "one.ndjson").write_text('{"resourceType": "Patient", "id": "a"}\n')
+    (tmp_path / "token").write_text("secret\n")
+    entry = {"response": {"status": "201"}}
+    remote.answers = [(200, json.dumps({**BUNDLE, "type": "transaction-response", "entry": [entry]}).encode())]
+    given = ["--token-file", "token"] if way == "file" else []
+    if way == "environment":
+        monkeypatch.setenv("FHIR_TOKEN", "secret")
+    answer = CliRunner().invoke(app, ["load", "one.ndjson", "--base", remote.base, *given])
+    assert answer.exit_code == 0, answer.output
+    assert [header for _, header, _ in remote.asked] == ["Bearer secret"]
+
+
+def test_no_command_takes_a_token_as_an_argument():
+    assert CliRunner().invoke(app, ["load", "one.ndjson", "--base", "http://x/fhir", "--token", "secret"]).exit_code == 2

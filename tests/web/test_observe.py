@@ -50,7 +50,7 @@ async def ask(app, *headers, path="/fhir/Patient/1", query=b"name=Mustermann"):
 async def answer(scope, _receive, send):
     """Answer like a search on Patient."""
     seen = observation(scope)
-    seen.interaction, seen.type = "search-type", "Patient"
+    seen.interaction, seen.type, seen.tenant = "search-type", "Patient", "north"
     await send({"type": "http.response.start", "status": 207, "headers": [(b"etag", b"1")]})
     await send({"type": "http.response.body", "body": b"Mustermann"})
 
@@ -82,6 +82,7 @@ async def test_a_request_is_one_line_without_its_path_and_query(lines):
         "event": "request",
         "level": "info",
         "request_id": "abc",
+        "tenant": "north",
         "method": "GET",
         "interaction": "search-type",
         "type": "Patient",
