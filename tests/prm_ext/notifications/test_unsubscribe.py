@@ -128,6 +128,15 @@ async def test_what_is_no_kind_at_all_is_ended_for_the_address(browser: httpx.As
     assert not await wanted(ctx, patient, kind="best wishes")
 
 
+async def test_links_work_beside_all_other_routes_of_notifications(settings: Settings, database: Any, ctx: Context, patient: str):
+    values = {"extensions": "prm_ext.notifications", "auth": "builtin", "base_url": "https://prm.example.org/fhir"}
+    async with client_of(settings.model_copy(update=values), database) as opened:
+        assert (await opened.get(f"{BASE}/api/v1/prm/notifications")).status_code == 401
+        assert (await opened.get(await link(ctx, patient))).status_code == 200
+        assert (await opened.post(await link(ctx, patient), data=ONE_CLICK)).status_code == 200
+    assert not await wanted(ctx, patient)
+
+
 def buttons(reply: httpx.Response) -> list[tuple[str, str]]:
     page = html.fromstring(reply.text)
     return [
