@@ -138,6 +138,9 @@ def _made(found: Document, place: int, message: Mapping[str, Any], version: Vers
     for name in ("category", "priority", "subject", "about", "encounter", "sender", "reasonCode", "reasonReference", "meta"):
         if name in request:
             resource[name] = request[name]
+    answered = [one for one in request.get("about", ()) if one.get("reference", "").startswith("Communication/")]
+    if answered:
+        resource["inResponseTo"] = answered
     if "meta" in request:
         resource["meta"] = {name: value for name, value in request["meta"].items() if name in ("security", "tag")}
         if not resource["meta"]:

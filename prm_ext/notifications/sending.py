@@ -27,6 +27,7 @@ from prm_ext.notifications.means import MeansOf
 from prm_ext.notifications.recipients import recipient_of
 from prm_ext.notifications.results import Results, message_id
 from prm_ext.notifications.templates.segments import segments
+from prm_ext.notifications.windows import fitted
 
 _LEASE_SECONDS: Final = 20.0
 """What all takes but the provider."""
@@ -128,6 +129,7 @@ class _Delivery(Held):
             if error.status == _UNAVAILABLE:
                 return await self.later(self.ctx.now() + CONTENT_PAUSE)
             return await self.end("failed", "content", "; ".join(issue.diagnostics for issue in error.issues))
+        content = await fitted(self.ctx, reached, content)
         if await self._is_limited(reached, content):
             return self.found
         return await self._hand_over(reached, content)
