@@ -5,7 +5,10 @@ docs/security/README.md
 
 import base64
 import io
+import json
 import logging
+import random
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +16,8 @@ from urllib.parse import quote
 import httpx
 import pytest
 import structlog
+from authz_requests import Dice, some_request
+from authz_world import story
 from pymongo.asynchronous.database import AsyncDatabase
 from pymongo.errors import OperationFailure
 
@@ -159,6 +164,41 @@ async def test_no_request_leaves_a_value_in_logs_or_measurements(web: httpx.Asyn
     text = (log.getvalue() + await metrics_of(web)).lower()
     assert text.count('"event":"request"') > 60
     assert [line for line in text.splitlines() if MARK in line or "523-45" in line] == []
+
+
+WORDS = re.compile(r"(?i)\b(smith|smithers|jones|ann|bob|house|grey|hb|pulse|flu|gout|face|side|any|north|south|room)\b")
+"""What the generated clinic says of people and their health, in bodies and in questions."""
+GENERATED = 600
+
+
+def marked(text: str) -> str:
+    """Return the text with a mark before each of the words."""
+    return WORDS.sub(rf"{MARK}\1", text)
+
+
+async def test_generated_requests_leave_no_value_in_logs_or_measurements(
+    settings: Settings, database: AsyncDatabase[dict[str, Any]], log: io.StringIO
+) -> None:
+    """The requests of every kind by which access control is tested, over their clinic, with an audit trail and as a server."""
+    changed = settings.model_copy(update={"audit": "all", "mrn": False, "rate_limit": 0, "log_requests": True})
+    dice, seen = Dice(11), 0
+    async with client_of(changed, database) as web:
+        for method, type_, id_, resource in story(random.Random(4)):
+            body = marked(json.dumps(resource)) if resource else ""
+            answer = await web.request(method, f"{type_}/{id_}", content=body, headers=JSON)
+            assert answer.status_code in (200, 201, 204), answer.text
+        for _ in range(GENERATED):
+            request = some_request(dice)
+            headers = {"Content-Type": "application/fhir+json", **request.headers}
+            body = marked(request.encoded().decode())
+            answer = await web.request(request.method, marked(request.path), content=body, headers=headers)
+            assert answer.status_code < 500, (request, answer.text)
+            seen += MARK in answer.text
+        text = (log.getvalue() + await metrics_of(web)).lower()
+    assert seen > GENERATED // 10
+    assert text.count('"event":"request"') > GENERATED
+    assert f'"tenant":"{settings.default_tenant}"' in text
+    assert [line for line in text.splitlines() if MARK in line] == []
 
 
 @pytest.mark.parametrize(
