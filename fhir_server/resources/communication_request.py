@@ -56,10 +56,18 @@ def _named(ctx: Context, request: Resource) -> Iterator[Target]:
 
 
 def _references(request: Resource) -> Iterator[str]:
-    for node in (request.get("subject"), *request.get("recipient", ()), *request.get("about", ())):
-        if isinstance(node, dict):
-            yield node.get("reference", "")
+    for node in (*_others(request), *request.get("about", ())):
+        yield node.get("reference", "")
     for payload in request.get("payload", ()):
         reference: dict[str, Any] = payload.get("contentReference", {})
         yield reference.get("reference", "")
         yield payload.get("contentAttachment", {}).get("url", "")
+
+
+def _others(request: Resource) -> Iterator[dict[str, Any]]:
+    """Yield whom a request tells others about: what goes to somebody at their own address tells them of themselves."""
+    subject, recipients = request.get("subject", {}), request.get("recipient", ())
+    away = [one for one in recipients if one.get("extension")]
+    yield from away
+    if away or any(one.get("reference") != subject.get("reference") for one in recipients):
+        yield subject
