@@ -23,6 +23,7 @@ from fhir_server.store.batcher import Batcher
 from fhir_server.store.cipher import Ciphers, codec_options
 from fhir_server.store.client import Client
 from fhir_server.store.companions import Accompanist, Accompany, Companions, alone
+from fhir_server.store.counts import Count, Counts
 from fhir_server.store.documents import CODEC_OPTIONS
 from fhir_server.store.keys import KEYS, Keyring
 from fhir_server.store.master import key_service
@@ -95,6 +96,7 @@ class Database:
         self._secrets: dict[str, bytes] = {}
         client = database.client
         self._searches = Searches(client.lanes, database.name, self.codec_options) if isinstance(client, Client) else None
+        self._counts = Counts(client.lanes, database.name) if isinstance(client, Client) else None
         self._gone: set[tuple[str, str]] = set()
         self._present: dict[tuple[str, str], float] = {}
         self.encoded = EncodedCache(settings.json_cache_mb * 2**20)
@@ -213,10 +215,9 @@ class Database:
         Raises:
             ExecutionTimeout: MongoDB ended it after `max_time_ms`.
         """
-        command: Document = {"count": name, "query": query, "limit": limit, "maxTimeMS": max_time_ms}
-        client = self.mongodb.client
-        reply = await client.lanes.run(self.mongodb.name, command, CODEC_OPTIONS) if isinstance(client, Client) else None
-        return int((reply or await self.mongodb.command(command))["n"])
+        wanted = Count(name, query, limit, max_time_ms)
+        found = await self._counts.count(wanted) if self._counts is not None else None
+        return int((await self.mongodb.command(wanted.command()))["n"]) if found is None else found
 
     async def find_current(self, type_: str, key: str) -> Document | None:
         """Return a current version's document; concurrent callers share a round trip."""

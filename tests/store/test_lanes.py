@@ -9,6 +9,7 @@ import pytest
 from pymongo.errors import ExecutionTimeout
 
 from fhir_server.store.client import Client
+from fhir_server.store.counts import ALONE, Count, Counts
 from fhir_server.store.documents import CODEC_OPTIONS
 from fhir_server.store.lanes import Lanes
 from fhir_server.store.search import Search
@@ -147,3 +148,43 @@ async def test_large_pages_go_alone(lanes: Lanes, tenant: str) -> None:
     found = await asyncio.gather(*(searches.find(search(tenant, limit=SHARED_LIMIT + 1)) for _ in range(2)))
     assert [len(documents or []) for documents in found] == [20, 20]
     assert searches._batchers == {}
+
+
+def counted(tenant: str, filter_: dict[str, Any], *, limit: int = 10, max_time_ms: int = 10_000) -> Count:
+    return Count(COLLECTION, {"t": tenant, **filter_}, limit, max_time_ms)
+
+
+async def test_counts_at_the_same_time_each_get_their_own_number(lanes: Lanes, tenant: str) -> None:
+    """Also those of nothing, of more than their limit, and of another collection; without a limit they are alone."""
+    counts = Counts(lanes, DATABASE)
+    asked = [counted(tenant, {"n": {"$gte": n}}) for n in range(8, 24)]
+    asked.append(Count(f"{COLLECTION}_none", {"t": tenant}, 10, 1000))
+    found = await asyncio.gather(*(counts.count(one) for one in asked))
+    assert found == [*(min(10, max(0, 20 - n)) for n in range(8, 24)), 0]
+    assert await counts.count(counted(tenant, {}, limit=0)) == 20
+
+
+async def test_a_count_that_runs_out_of_time_does_so_alone(lanes: Lanes, tenant: str) -> None:
+    """Its neighbours get their numbers, and all that were with it are counted alone for a while."""
+    counts = Counts(lanes, DATABASE)
+    work = {"$expr": {"$gte": [{"$size": {"$range": [0, {"$add": ["$n", 2_000_000]}]}}, 0]}}
+    slow = counted(tenant, work, max_time_ms=5)
+    found = await asyncio.gather(
+        *(counts.count(counted(tenant, {"n": n}, max_time_ms=5)) for n in range(4)), counts.count(slow), return_exceptions=True
+    )
+    assert found[:4] == [1] * 4
+    assert isinstance(found[4], ExecutionTimeout)
+    assert counts._is_slow(slow.shape())
+    assert not counts._is_slow(counted(tenant, {"x": 1}).shape())
+    for _ in range(ALONE):
+        counts._is_slow(slow.shape())
+    assert not counts._is_slow(slow.shape())
+
+
+async def test_counts_are_left_to_pymongo_where_there_are_no_lanes(
+    mongodb_uri: str, monkeypatch: pytest.MonkeyPatch, tenant: str
+) -> None:
+    async with Client(mongodb_uri) as client:
+        monkeypatch.setattr(Client, "_conn_for_reads", None)
+        counts = Counts(client.lanes, DATABASE)
+        assert await asyncio.gather(*(counts.count(counted(tenant, {"n": n})) for n in range(4))) == [None] * 4
