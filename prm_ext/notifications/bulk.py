@@ -44,6 +44,7 @@ _RESULTS: Final = frozenset(
 )
 """Parameters that say how results are shown, and not which: https://hl7.org/fhir/R4/search.html#Summary."""
 _ATTEMPTS: Final = 20
+_SERVER_ERROR: Final = 500
 _PURPOSE: Final = "campaigns"
 
 
@@ -149,15 +150,17 @@ class Campaigns:
 
     async def _search(self, text: str) -> Params:
         params: Params = tuple(parse_qsl(text.removeprefix("Patient?"), keep_blank_values=True))
-        wrong = next((name for name, _ in params if name.partition(":")[0] in _RESULTS), None)
+        wrong = next((name for name, value in params if name.partition(":")[0] in _RESULTS or not value.strip()), None)
         if wrong or not params:
-            what = f"{wrong} does not say which patients" if wrong else f"{text!r} is no search"
+            what = f"{wrong!r} does not say which patients" if wrong else f"{text!r} is no search"
             raise refused(unprocessable(f"{what}; write criteria such as `gender=female`.", "patient_search", code="value"))
         try:
             asked = (*params, ("_count", "1"))
             await self._ctx.dispatch(self._ctx, Call("search-type", "Patient", params=asked, prefer=Prefer(strict=True)))
         except FhirError as error:
-            raise MappedError(error, lambda _: "patient_search") from None
+            if error.status >= _SERVER_ERROR:
+                raise
+            raise refused(unprocessable(error.issues[0].diagnostics, "patient_search", error.issues[0].code)) from None
         return params
 
     async def progress(self, id_: str) -> Progress:
