@@ -19,7 +19,7 @@ from fhir_server.events.event import Event
 from fhir_server.exchange import Context, Resource
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.store.database import Document
-from fhir_server.store.versions import Version
+from fhir_server.store.versions import Version, instant
 from prm_ext.notifications.clock import clock_of
 from prm_ext.notifications.codes import ADDRESS, CAMPAIGN, INSTANTIATES, TIMING, channels_of, kind_of
 from prm_ext.notifications.hours import zone_of
@@ -86,7 +86,11 @@ async def _plan_occurrence(ctx: Context, means: Means, version: Version, request
         refusal: Document = {}
     except FhirError as error:
         # What can not be understood ends at once, and says why.
-        occurrence, refusal = Occurrence(ctx.now(), None, ""), _refusal(error, ctx.now())
+        occurrence, refusal = Occurrence(ctx.now(), None, ""), _refusal("schedule", _texts(error), ctx.now())
+    if occurrence is None and after is None:
+        # All of its times have passed, and somebody waits to hear what became of it.
+        text = "All times at which it was to be sent have passed."
+        occurrence, refusal = Occurrence(ctx.now(), None, ""), _refusal("expired", text, ctx.now())
     if occurrence is None:
         return False
     common = {**facts(ctx, means, version, request, occurrence), **refusal}
@@ -120,12 +124,20 @@ async def occurrence_of(
     settings = means.settings.of(ctx.tenant)
     timing = timing_of(request)
     if timing is not None:
-        request = {**request, "occurrenceTiming": timing}
+        request = {**request, "occurrenceTiming": timing, **await _authored(ctx, means, request)}
     # Of a moment with its own time zone nobody has to know the recipient's.
     timed = timing is None and "T" in str(request.get("occurrenceDateTime", "T"))
     recipient = None if timed else await _resource(ctx, target.recipient)
     zone = zone_of(recipient, settings.time_zone)
     return next_occurrence(request, after=after, zone=zone, now=ctx.now(), clock=clock_of(settings.clock_times))
+
+
+async def _authored(ctx: Context, means: Means, request: Resource) -> Resource:
+    """Return `authoredOn` of a request that does not say: when it was first planned, so that an edit shifts no schedule."""
+    if "authoredOn" in request:
+        return {}
+    first = await means.deliveries.first_of(ctx.tenant, request["id"])
+    return {"authoredOn": instant(first["created"])} if first is not None else {}
 
 
 def timing_of(request: Resource) -> Any:
@@ -156,10 +168,12 @@ def facts(ctx: Context, means: Means, version: Version, request: Resource, occur
     return found
 
 
-def _refusal(error: FhirError, now: datetime) -> Document:
-    text = "; ".join(issue.diagnostics for issue in error.issues)
-    why = {"failure": "schedule", "code": "", "text": text}
-    return {**why, "state": "done", "status": "failed", "stale": now}
+def _texts(error: FhirError) -> str:
+    return "; ".join(issue.diagnostics for issue in error.issues)
+
+
+def _refusal(failure: str, text: str, now: datetime) -> Document:
+    return {"failure": failure, "code": "", "text": text, "state": "done", "status": "failed", "stale": now}
 
 
 def template_of(request: Resource) -> str:
@@ -169,13 +183,13 @@ def template_of(request: Resource) -> str:
 
 
 async def _targets(ctx: Context, request: Resource) -> AsyncIterator[Target]:
-    first = True
+    found = False
     references = request.get("recipient") or ([request["subject"]] if "subject" in request else [{}])
     for number, reference in enumerate(references):
-        for target in [one async for one in _expanded(ctx, reference, number)]:
-            yield Target(target.recipient, target.given, "") if first else target
-            first = False
-    if first:
+        async for target in _expanded(ctx, reference, number):
+            yield target
+            found = True
+    if not found:
         yield Target("", "", "")
 
 
@@ -184,7 +198,7 @@ async def _expanded(ctx: Context, reference: Resource, number: int) -> AsyncIter
     given = next((one.get("valueString", "") for one in reference.get("extension", ()) if one.get("url") == ADDRESS), "")
     for member in await everybody(ctx, who):
         if member == who:
-            yield Target(who, given, str(number))
+            yield Target(who, given, str(number) if number else "")
         else:
             yield Target(member, "", f"{number}.{_UNSAFE.sub('.', member)}")
 
@@ -231,7 +245,7 @@ def _replan(version: int, document: Document) -> UpdateOne:
         "$or": [
             {"state": {"$in": ["waiting", "held"]}, "messages": {"$exists": False}},
             {"state": "done", "status": "cancelled"},
-            {"state": "done", "failure": "schedule"},
+            {"state": "done", "failure": {"$in": ["schedule", "expired"]}, "messages": {"$exists": False}},
         ]
     }
     values = {name: value for name, value in document.items() if name not in ("_id", "rev", "created")}
@@ -273,7 +287,12 @@ async def _resume(ctx: Context, means: Means, version: Version, request: Resourc
     of_request: Document = {"t": ctx.tenant, "request": version.id, "version": {"$lt": version.number}}
     change: Document = {"$set": {"state": "waiting", "version": version.number, "updated": ctx.now()}, "$inc": {"rev": 1}}
     if timing_of(request) is not None:
-        untried: Document = {"state": {"$in": ["waiting", "held"]}, "messages": {"$exists": False}}
+        # What was due before and only waits, for the end of quiet hours perhaps, is still wanted.
+        untried: Document = {
+            "state": {"$in": ["waiting", "held"]},
+            "messages": {"$exists": False},
+            "at": {"$gt": version.last_updated},
+        }
         await means.deliveries.collection.delete_many({**of_request, **untried})
     await means.deliveries.collection.update_many({**of_request, "state": "held"}, change)
 

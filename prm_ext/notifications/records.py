@@ -77,7 +77,7 @@ INDEXES: Final = (
     IndexModel([("t", ASCENDING), ("created", DESCENDING), ("_id", DESCENDING)]),
     IndexModel([("t", ASCENDING), ("status", ASCENDING), ("created", DESCENDING), ("_id", DESCENDING)]),
     IndexModel([("t", ASCENDING), ("recipient", ASCENDING), ("created", DESCENDING), ("_id", DESCENDING)]),
-    IndexModel([("t", ASCENDING), ("request", ASCENDING)]),
+    IndexModel([("t", ASCENDING), ("request", ASCENDING), ("created", ASCENDING)]),
     IndexModel(
         [("t", ASCENDING), ("campaign", ASCENDING), ("status", ASCENDING)],
         partialFilterExpression={"campaign": {"$exists": True}},
@@ -238,6 +238,10 @@ class Deliveries:
     async def of_request(self, tenant: str, request: str) -> list[Document]:
         """Return the deliveries of a request."""
         return await self.collection.find({"t": tenant, "request": request}).to_list()
+
+    async def first_of(self, tenant: str, request: str) -> Document | None:
+        """Return the delivery of a request that was planned first."""
+        return await self.collection.find_one({"t": tenant, "request": request}, sort=[("created", ASCENDING)])
 
     async def sent_to(self, tenant: str, addresses: Iterable[str], limit: int = 20) -> list[Document]:
         """Return the latest deliveries to addresses, the newest first."""

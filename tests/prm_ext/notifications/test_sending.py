@@ -413,3 +413,40 @@ async def test_a_message_that_two_look_for_belongs_to_the_one_that_found_it_firs
     assert await deliveries.take("twilio", id_, one)
     assert not await deliveries.take("twilio", id_, other)
     assert await deliveries.take("twilio", id_, one)
+
+
+async def test_times_that_have_all_passed_are_told(pipeline: Pipeline) -> None:
+    (found,) = await sent(pipeline, patient(), request(SMS, extension=repeated({"event": ["2026-01-01T10:00:00Z"]})))
+    assert (found["status"], codings(found)[codes.REASON]) == ("not-done", "expired")
+
+
+async def test_a_change_of_the_order_in_a_group_sends_nobody_a_second_message(pipeline: Pipeline, providers: StandIns) -> None:
+    await pipeline.write(patient())
+    await pipeline.write(patient("+14155550124", id="bob"))
+    members = [{"entity": {"reference": "Patient/ada"}}, {"entity": {"reference": "Patient/bob"}}]
+    group = {"resourceType": "Group", "id": "g", "type": "person", "actual": True}
+    await pipeline.write({**group, "member": members})
+    later = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    await pipeline.write(request(SMS, recipient=[{"reference": "Group/g"}], occurrenceDateTime=later))
+    await pipeline.run()
+    await pipeline.write({**group, "member": members[::-1]})
+    await pipeline.write(request(SMS, recipient=[{"reference": "Group/g"}]))
+    await pipeline.run()
+    assert sorted(entry.to for entry in providers.ledger.entries) == ["+14155550123", "+14155550124"]
+
+
+async def test_an_edit_does_not_drop_an_occurrence_that_waits_for_the_end_of_quiet_hours(
+    settings: Settings, database: Any, providers: StandIns
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    quiet = f"{now - timedelta(hours=1):%H:%M}-{now + timedelta(hours=2):%H:%M}"
+    timing = {"event": [one.isoformat() for one in (now, now + timedelta(hours=8))]}
+    async with Pipeline(settings, database, **providers.settings, sms="twilio", quiet_hours=quiet) as pipeline:
+        await sent(pipeline, patient(), request(SMS, extension=repeated(timing)))
+        assert providers.ledger.entries == []
+        await pipeline.write(request(SMS, extension=repeated(timing), priority="asap"))
+        await pipeline.run()
+        assert len(providers.ledger.entries) == 1
+        first, second = await pipeline.deliveries()
+        assert (first["at"], first["state"]) == (now, "sent")
+        assert (second["at"], second["version"]) == (now + timedelta(hours=8), 2)
