@@ -31,6 +31,7 @@ LEASE: Final = timedelta(seconds=60)
 MEDIA_LEASE: Final = timedelta(minutes=5)
 LONGEST_PAUSE: Final = timedelta(minutes=15)
 SWEEP: Final = 200
+AT_ONCE: Final = 8
 SWEEP_SECONDS: Final = 2.0
 TASK: Final = "notifications-inbound"
 _ATTEMPTS: Final = 5
@@ -61,14 +62,28 @@ class Inbound:
 
     async def sweep(self, context_of: ContextOf, ctx: Context) -> None:
         """Deal with what was left, of all tenants."""
-        inbox = Inbox(ctx.repo.database)
+        inbox, places = Inbox(ctx.repo.database), asyncio.Semaphore(AT_ONCE)
         await inbox.prepare()
-        for id_, tenant in await inbox.due(ctx.now(), SWEEP):
-            try:
-                await self.deal(await context_of(tenant), id_)
-            except FhirError as error:
-                wrong = [issue.code for issue in error.issues]
-                structlog.get_logger().error("a message can not be dealt with", message=id_, status=error.status, codes=wrong)
+
+        async def one(id_: str, tenant: str) -> None:
+            async with places:
+                await self._again(await context_of(tenant), id_)
+
+        due = await inbox.due(ctx.now(), SWEEP)
+        # One that fails must not keep the others waiting.
+        for error in await asyncio.gather(*(one(*each) for each in due), return_exceptions=True):
+            if isinstance(error, BaseException):
+                structlog.get_logger().error("unforeseen", exc_info=error)
+
+    async def _again(self, ctx: Context, id_: str) -> None:
+        try:
+            async with asyncio.timeout(MEDIA_LEASE.total_seconds()):
+                await self.deal(ctx, id_)
+        except FhirError as error:
+            wrong = [issue.code for issue in error.issues]
+            structlog.get_logger().error("a message can not be dealt with", message=id_, status=error.status, codes=wrong)
+        except (PyMongoError, TimeoutError) as error:
+            structlog.get_logger().warning("a message is dealt with later", message=id_, reason=type(error).__name__)
 
     async def _deal(self, ctx: Context, means: Means, inbox: Inbox, found: Document) -> str:
         settings = means.settings.of(ctx.tenant)

@@ -5,12 +5,13 @@ the number is that of several patients, it is said to be none of them, and all o
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fhir_server.exchange import Call, Context, Params, Resource
 from fhir_server.fhir.contact import normal_phone
+from fhir_server.fhir.reference import parse
 from fhir_server.store.database import Document
 from prm_ext.notifications.choosing import language_of
 from prm_ext.notifications.codes import ADDRESS
@@ -52,7 +53,7 @@ class Sender:
     subject: str = ""
     """The patient whom it is about: the person, or whose relative that is."""
     candidates: tuple[str, ...] = ()
-    """The patients whose number it is, where it is not known which of them has written."""
+    """The patients whose number it is, or whose relatives', where it is not known which of them it is about."""
     answered: Written | None = None
     quotes: bool = False
     """Whether the message that is answered was named."""
@@ -87,7 +88,7 @@ async def sender_of(ctx: Context, means: Means, found: Document) -> Sender:
     quoted = await _quoted(ctx, means, found)
     last = next((one for one in recent if one.message["channel"] == found["channel"]), None)
     answered = quoted or last
-    patients = await _patients(ctx, address)
+    patients = await _by_phone(ctx, "Patient", address, ("active:not", "false"))
     ids = tuple(f"Patient/{one['id']}" for one in patients)
     person = answered.delivery["recipient"] if answered is not None else ""
     if person.startswith("Patient/") and ids and person not in ids:
@@ -96,9 +97,21 @@ async def sender_of(ctx: Context, means: Means, found: Document) -> Sender:
     if answered is not None and person and not person.startswith("#"):
         subject = await _subject(ctx, answered, person)
         return Sender(address, person, subject, (), answered, quoted is not None, recent, await _resource(ctx, person))
+    if not ids:
+        return await _relative(ctx, Sender(address, answered=answered, quotes=quoted is not None, recent=recent))
     alone = ids[0] if len(ids) == 1 else ""
-    resource = patients[0] if patients else None
-    return Sender(address, alone, alone, () if alone else ids, answered, quoted is not None, recent, resource)
+    return Sender(address, alone, alone, () if alone else ids, answered, quoted is not None, recent, patients[0])
+
+
+async def _relative(ctx: Context, sender: Sender) -> Sender:
+    """Return the relative of a patient whose number it is, where it is that of no patient."""
+    relatives = [one for one in await _by_phone(ctx, "RelatedPerson", sender.address) if one.get("active") is not False]
+    patients = {parse(one["patient"].get("reference", ""), ctx.base_url).text: one for one in relatives}
+    patients.pop("", None)
+    if len(relatives) == 1 and len(patients) == 1:
+        subject, relative = next(iter(patients.items()))
+        return replace(sender, person=f"RelatedPerson/{relative['id']}", subject=subject, resource=relative)
+    return replace(sender, candidates=tuple(patients), resource=relatives[0] if relatives else None)
 
 
 async def _recent(ctx: Context, means: Means, found: Document) -> tuple[Written, ...]:
@@ -127,9 +140,9 @@ async def _quoted(ctx: Context, means: Means, found: Document) -> Written | None
     return None
 
 
-async def _patients(ctx: Context, address: str) -> list[Resource]:
-    asked: Params = (("phone", address), ("active:not", "false"), ("_count", str(_MOST)))
-    reply = await ctx.dispatch(ctx, Call("search-type", "Patient", params=asked))
+async def _by_phone(ctx: Context, type_: str, address: str, *more: tuple[str, str]) -> list[Resource]:
+    asked: Params = (("phone", address), *more, ("_count", str(_MOST)))
+    reply = await ctx.dispatch(ctx, Call("search-type", type_, params=asked))
     entries = (reply.resource or {}).get("entry", ())
     region = ctx.settings.of(ctx.tenant).phone_region
     found = [entry["resource"] for entry in entries if entry["search"]["mode"] == "match"]

@@ -122,6 +122,30 @@ async def test_patients_who_are_not_active_and_numbers_of_old_are_passed_over(cl
     assert heard["subject"] == {"reference": patient}
 
 
+async def relative(clinic, patient: str) -> str:
+    telecom = [{"system": "phone", "value": NUMBER}]
+    body = {"resourceType": "RelatedPerson", "patient": {"reference": patient}, "telecom": telecom}
+    return f"RelatedPerson/{(await clinic.write(body))['id']}"
+
+
+async def test_a_relative_writes_about_the_patient(clinic) -> None:
+    patient = await clinic.patient("Marco", OTHER)
+    person = await relative(clinic, patient)
+    await clinic.hears("Marco has a fever")
+    (heard,) = await clinic.heard()
+    assert (heard["sender"]["reference"], heard["subject"]["reference"]) == (person, patient)
+
+
+async def test_a_relative_of_several_patients_writes_about_none_of_them_alone(clinic) -> None:
+    patients = {await clinic.patient("Marco", OTHER), await clinic.patient("Luis", OTHER)}
+    for one in patients:
+        await relative(clinic, one)
+    await clinic.hears("They have a fever")
+    (heard,) = await clinic.heard()
+    assert "subject" not in heard
+    assert {one["reference"] for one in heard["about"]} == patients
+
+
 async def test_other_tenants_patients_and_messages_are_not_looked_at(settings, database, monkeypatch, clinic) -> None:
     other = settings.model_copy(update={"default_tenant": f"{settings.default_tenant}-2"})
     async with opened(other, database, monkeypatch, {}) as elsewhere:
@@ -300,6 +324,25 @@ async def test_others_who_change_the_appointment_meanwhile_are_not_overwritten(c
     await clinic.hears("CONFIRM")
     found = await clinic.read("Appointment", appointment["id"])
     assert (found["comment"], found["participant"][0]["status"]) == ("Bring the report", "accepted")
+
+
+async def test_the_task_of_the_server_deals_with_what_is_left_though_some_of_it_fails(clinic, monkeypatch) -> None:
+    ids = [await kept(clinic, id=f"SM{number}", body=f"Message {number}") for number in range(3)]
+    from prm_ext.notifications import inbound  # noqa: PLC0415
+
+    original = inbound.sender_of
+
+    async def failing(ctx, means, found):
+        if found["_id"] == ids[1]:
+            raise KeyError("surprise")
+        return await original(ctx, means, found)
+
+    monkeypatch.setattr(inbound, "sender_of", failing)
+    await Inbound(clinic.means_of).sweep(clinic.contexts.of_tenant, clinic.ctx)
+    assert {one["payload"][0]["contentString"] for one in await clinic.heard()} == {"Message 0", "Message 2"}
+    monkeypatch.undo()
+    await sweep(clinic)
+    assert len(await clinic.heard()) == 3
 
 
 async def test_what_was_deleted_does_not_come_back(clinic) -> None:
