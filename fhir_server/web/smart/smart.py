@@ -8,6 +8,7 @@ from starlette.responses import Response
 from fhir_server.security.authorization.service import Service
 from fhir_server.security.authorization.sessions import Session
 from fhir_server.security.authorization.users import User
+from fhir_server.web.observe import observation
 from fhir_server.web.smart.browser import session_cookie, set_cookie
 from fhir_server.web.smart.directory import Directory
 
@@ -38,7 +39,10 @@ class Smart:
             return Visitor(session, new_cookie=cookie)
         user = await self.service.users.get(session.user) if session.user else None
         there = user is not None and user.active and await self.service.tenants.is_open(user.tenant)
-        return Visitor(session, user if there else None)
+        if user is None or not there:
+            return Visitor(session)
+        observation(request.scope).tenant = user.tenant
+        return Visitor(session, user)
 
     def keep(self, response: Response, visitor: Visitor) -> Response:
         """Return the response, with the cookie where the browser has not got it yet."""

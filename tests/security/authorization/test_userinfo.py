@@ -10,6 +10,7 @@ from joserfc.jwk import KeySet
 from pymongo.asynchronous.database import AsyncDatabase
 from test_recording import records
 
+from fhir_server.security import tenants
 from fhir_server.security.tenants import Tenants
 
 USERINFO = "/auth/userinfo"
@@ -104,8 +105,11 @@ async def test_users_who_may_not_log_in_any_more_are_nobody(browser: Browser, wo
     assert (await asked(browser.http, tokens["access_token"])).status_code == 401
 
 
-async def test_users_of_a_suspended_tenant_are_told_to_nobody(browser: Browser, world: World) -> None:
+async def test_users_of_a_suspended_tenant_are_told_to_nobody(
+    browser: Browser, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is refused like every other request with a token for the tenant."""
+    monkeypatch.setattr(tenants, "REFRESH_SECONDS", 0.0)
     tokens = await tokens_for(browser, world.public, world.patient_user, ALL)
     await Tenants(world.service.database).create(world.tenant)
     await Tenants(world.service.database).suspend(world.tenant)
