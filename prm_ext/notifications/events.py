@@ -5,13 +5,11 @@ from typing import Any, Final
 
 from fhir_server.events.event import Named, Naming
 from fhir_server.store.changes import Change, Elements
-from prm_ext.notifications.codes import CAMPAIGN, NOT_DONE, READ_AT, REASON, channels_of, kind_of
+from prm_ext.notifications.codes import ANOTHER_CHANNEL, CAMPAIGN, NOT_DONE, READ_AT, REASON, channels_of, kind_of
 
 _WITHDRAWN: Final = frozenset({"revoked", "entered-in-error"})
 _FAILED: Final = frozenset({"not-done", "stopped"})
 _CANCELLED: Final = "cancelled"
-FALLBACK: Final = "another-channel"
-"""In `statusReason` of a Communication: it has failed, and its notification goes on over another channel."""
 
 
 def request_event(change: Change) -> Named | None:
@@ -44,7 +42,7 @@ def _is_read(elements: Elements) -> bool:
 
 def _is_failed(elements: Elements) -> bool:
     codes = _codes(elements)
-    return elements.get("status") in _FAILED and not {_CANCELLED, FALLBACK} & {code for _, code in codes}
+    return elements.get("status") in _FAILED and not {_CANCELLED, ANOTHER_CHANNEL} & {code for _, code in codes}
 
 
 _STEPS: Final = (

@@ -177,7 +177,8 @@ def _awaiting(found: Document, rules: Rules) -> Document:
 
 
 def _times(status: str, now: datetime) -> Document:
-    return {"sent": now} if status in ("sending", "sent", "delivered", "read") else {}
+    times = {"sent": now} if status in ("sending", "sent", "delivered", "read") else {}
+    return times | ({"delivered": now} if status in ("delivered", "read") else {})
 
 
 def _reported_failure(

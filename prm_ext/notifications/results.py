@@ -15,6 +15,7 @@ from fhir_server.store.database import Document
 from fhir_server.store.versions import Version, instant
 from fhir_server.store.writes import VersionConflictError
 from prm_ext.notifications.codes import (
+    ANOTHER_CHANNEL,
     CONTENT_SID,
     NOT_DONE,
     PROVIDER,
@@ -190,6 +191,8 @@ def _moved(resource: Resource, found: Mapping[str, Any], message: Mapping[str, A
     reason = _reason(message) if message["status"] in ("failed", "cancelled") else _open_reason(found, changed["status"])
     if reason:
         changed["statusReason"] = reason
+    if reason and message["status"] == "failed" and _goes_on(found, message):
+        reason["coding"].append({"system": REASON, "code": ANOTHER_CHANNEL})
     if "sent" in message:
         changed["sent"] = instant(message["sent"])
     if "delivered" in message:
@@ -203,6 +206,15 @@ def _moved(resource: Resource, found: Mapping[str, Any], message: Mapping[str, A
     if others:
         changed["extension"] = others
     return changed
+
+
+def _goes_on(found: Mapping[str, Any], message: Mapping[str, Any]) -> bool:
+    """Tell whether a delivery went on, or still does, after a message had failed."""
+    messages = found.get("messages") or ()
+    place = next((place for place, one in enumerate(messages) if one["id"] == message["id"]), -1)
+    last = place == len(messages) - 1
+    # What failed before it was revived was the end, at that time.
+    return place >= found.get("since", 0) and not (last and found["state"] == "done")
 
 
 def status_of(found: Mapping[str, Any], message: Mapping[str, Any]) -> str:
