@@ -56,6 +56,7 @@ def _router(means: MeansOf, base_url: str) -> "APIRouter":
 
     from prm_ext.common.problems import ProblemRoute  # noqa: PLC0415
     from prm_ext.notifications.api import add_routes  # noqa: PLC0415
+    from prm_ext.notifications.preferences_api import preferences_router  # noqa: PLC0415
     from prm_ext.notifications.templates.api import template_router  # noqa: PLC0415
     from prm_ext.notifications.unsubscribe_api import unsubscribe_router  # noqa: PLC0415
     from prm_ext.notifications.webhooks import routes  # noqa: PLC0415
@@ -64,6 +65,7 @@ def _router(means: MeansOf, base_url: str) -> "APIRouter":
     router.include_router(routes.router(means, base_url))
     router.include_router(template_router(means.settings))
     router.include_router(unsubscribe_router(means.settings))
+    router.include_router(preferences_router(means))
     # The last, since what has no path of its own is taken for the id of a notification.
     add_routes(router, means)
     return router
