@@ -12,10 +12,11 @@ from typing import Final, Literal
 import structlog
 
 from fhir_server.events.event import Event
-from fhir_server.exchange import Call, Context, Params, Resource
+from fhir_server.exchange import Context, Params, Resource
 from fhir_server.fhir.dates import interval
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.store.versions import Version, instant
+from prm_ext.common.paging import search
 from prm_ext.notifications import codes
 from prm_ext.notifications.appointments import TYPE, Before, Booking, Templates, booking_of, templates_of
 from prm_ext.notifications.orders import TYPE as REQUEST
@@ -29,6 +30,7 @@ NEWS: Final = timedelta(hours=24)
 WITHDRAWN: Final = "appointment-changed"
 """Why a request was revoked, in a statusReason of ours: it may come back. What people revoke stays so."""
 _ATTEMPTS: Final = 5
+_PAGE: Final = 500
 _OPEN: Final = frozenset({"draft", "active", "on-hold"})
 _TOO_LATE: Final = frozenset({409, 412})
 Kind = Literal["booked", "moved", "cancelled"]
@@ -67,9 +69,15 @@ class Reminders:
 
 
 async def _requests(ctx: Context, appointment: str) -> list[Resource]:
-    asked: Params = (("group-identifier", f"{codes.APPOINTMENT}|{appointment}"), ("_count", "500"))
-    reply = await ctx.dispatch(ctx, Call("search-type", REQUEST, params=asked))
-    return [entry["resource"] for entry in (reply.resource or {}).get("entry", ()) if entry["search"]["mode"] == "match"]
+    asked: Params = (("group-identifier", f"{codes.APPOINTMENT}|{appointment}"),)
+    found: list[Resource] = []
+    cursor = ""
+    while True:
+        page = await search(ctx, REQUEST, asked, limit=min(_PAGE, ctx.settings.max_count), cursor=cursor)
+        found += page.resources
+        cursor = page.next
+        if not cursor:
+            return found
 
 
 @dataclass(frozen=True, slots=True)
