@@ -6,6 +6,7 @@ sink and task one process of all takes care (`fhir_server.store.positions`).
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 from collections.abc import AsyncIterator, Coroutine
@@ -27,6 +28,7 @@ from fhir_server.resources.blob_upkeep import keep_blobs
 from fhir_server.search.index import index_models
 from fhir_server.search.vocabulary import WORDS
 from fhir_server.store.database import Database, connect
+from fhir_server.store.feed import Sharing
 from fhir_server.store.positions import Lease
 from fhir_server.store.tasks import end
 from fhir_server.web import logs
@@ -44,6 +46,9 @@ async def publish(settings: Settings, since: datetime, stop: asyncio.Event) -> N
         database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
         contexts = Contexts(database, settings, load(settings))
         work = [follower.run() for follower in followers(contexts, since)]
+        # What is loaded stays: there is no need to look through it for what could be freed, again and again.
+        gc.collect()
+        gc.freeze()
         tasks = (Task("blobs", keep_blobs), *contexts.extensions.tasks)
         work += [_perform(database, task, contexts) for task in tasks]
         async with _running(work):
@@ -52,7 +57,8 @@ async def publish(settings: Settings, since: datetime, stop: asyncio.Event) -> N
 
 def followers(contexts: Contexts, since: datetime) -> list[Follower]:
     """Return those who follow the feed, by what the settings name and the extensions have registered."""
-    return [Follower(contexts.database, sink, contexts.extensions.namings, since=since) for sink in _sinks(contexts)]
+    namings, shared = contexts.extensions.namings, Sharing(contexts.database)
+    return [Follower(contexts.database, sink, namings, since=since, shared=shared) for sink in _sinks(contexts)]
 
 
 def _sinks(contexts: Contexts) -> list[Sink]:

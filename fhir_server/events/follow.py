@@ -17,7 +17,7 @@ from pymongo.errors import PyMongoError
 from fhir_server.events.consumer import Sink
 from fhir_server.events.event import Event, Naming, event_of
 from fhir_server.store.database import Database
-from fhir_server.store.feed import Batch, Feed, Interest
+from fhir_server.store.feed import Batch, Feed, Interest, Sharing
 from fhir_server.store.positions import LEASE_SECONDS, Lease, Position
 
 SAVE_SECONDS: Final = 0.5
@@ -38,12 +38,13 @@ class Follower:
         *,
         since: datetime,
         lease_seconds: float = LEASE_SECONDS,
+        shared: Sharing | None = None,
     ) -> None:
         self._sink = sink
         self._namings = namings
         self._since = since
         self._lease = Lease(database, sink.name, seconds=lease_seconds)
-        self._feed = Feed(database, _interest(sink, namings))
+        self._feed = Feed(database, _interest(sink, namings), shared)
         self._log = structlog.get_logger().bind(sink=sink.name)
         self._done: Position | None = None
         self._saved_at = 0.0

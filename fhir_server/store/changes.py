@@ -56,8 +56,11 @@ class Change:
         return ""
 
     @staticmethod
-    def from_document(type_: str, document: Mapping[str, Any]) -> "Change":
-        """Read a document, or a part of one, of a current or a history collection."""
+    def from_document(type_: str, document: Mapping[str, Any], elements: frozenset[str] | None = None) -> "Change":
+        """Read a document, or a part of one, of a current or a history collection; `elements` are those asked for, if not all."""
+        found: Elements = document.get("r") or {}
+        if elements is not None:
+            found = {name: value for name, value in found.items() if name in elements or name in SUBJECT}
         return Change(
             tenant=document["t"],
             type=type_,
@@ -65,7 +68,7 @@ class Change:
             version=document["v"],
             moment=document["u"],
             deleted=bool(document.get("d")),
-            elements=document.get("r") or {},
+            elements=found,
         )
 
 

@@ -1,40 +1,32 @@
 """The change feed: every version that is written, in the order in which it became durable.
 
-It reads one change stream over the whole database (https://www.mongodb.com/docs/manual/changeStreams/). Where that
+It reads a change stream over the whole database (https://www.mongodb.com/docs/manual/changeStreams/). Where that
 can not go on, since the oplog no longer reaches back to the position, it reads the versions themselves
 (`fhir_server.store.catch_up`). So no change goes unseen, and some are seen twice.
 """
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import aclosing, asynccontextmanager, suppress
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from pymongo.asynchronous.change_stream import AsyncChangeStream
-from pymongo.errors import OperationFailure
+from pymongo.errors import PyMongoError
 
 from fhir_server.fhir.definitions import RESOURCE_TYPES
 from fhir_server.store.catch_up import CatchUp
 from fhir_server.store.changes import Change, projection
 from fhir_server.store.database import HISTORY, Database, Document
 from fhir_server.store.positions import Position
-from fhir_server.store.tasks import end
+from fhir_server.store.shared_stream import LeftBehindError, SharedStream
+from fhir_server.store.stream import LostError, is_resumable, opened
 from fhir_server.store.versions import history_key
 
-BATCH: Final = 500
 AWAIT_MS: Final = 1000
 """How long MongoDB waits for a change before it answers that there is none."""
-LOST: Final = {136, 260, 280, 286}
-"""MongoDB's codes for positions that are no more: CappedPositionLost, InvalidResumeToken, ChangeStreamFatalError,
-ChangeStreamHistoryLost."""
-FORBIDDEN: Final = {13, 18}
-"""Unauthorized, AuthenticationFailed."""
-
-
-class LostError(Exception):
-    """MongoDB can not go on from a token."""
+ALONE_SECONDS: Final = 5.0
+"""So long who was left behind by the shared stream reads one of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +51,46 @@ class Batch:
     """Where the feed stands when all are done; it moves on also where there are none."""
 
 
-class Feed:
-    """Changes from a position on, without an end."""
+def pipeline_of(interest: Interest) -> list[Document]:
+    """Return the stages of a change stream that tells what is of interest."""
+    # Versions are told from all else by their form: a comparison with 146 names would cost more, at every write.
+    form: Document = {
+        "operationType": {"$in": ["insert", "replace"]},
+        "fullDocument.w": {"$type": "number"},
+        "fullDocument.e": {"$exists": False},
+    }
+    if interest.types:
+        form["ns.coll"] = {"$in": sorted(interest.types)}
+    wanted = {"ns.coll": 1, "clusterTime": 1, **projection(interest.elements, "fullDocument.")}
+    return [{"$match": form}, {"$project": wanted}]
 
-    def __init__(self, database: Database, interest: Interest) -> None:
+
+class Sharing:
+    """What the feeds of one process share: a stream of all that is of interest to any of them."""
+
+    def __init__(self, database: Database) -> None:
+        self._interests: list[Interest] = []
+        self.stream = SharedStream(database, self._pipeline, lambda: AWAIT_MS)
+
+    def add(self, interest: Interest) -> None:
+        """Let the stream tell also this, when it is opened the next time."""
+        self._interests.append(interest)
+
+    def _pipeline(self) -> list[Document]:
+        every = any(not one.types for one in self._interests)
+        types = frozenset[str]() if every else frozenset[str]().union(*(one.types for one in self._interests))
+        return pipeline_of(Interest(types, frozenset[str]().union(*(one.elements for one in self._interests))))
+
+
+class Feed:
+    """Changes from a position on, without an end; those who have caught up read one stream where they share it."""
+
+    def __init__(self, database: Database, interest: Interest, shared: Sharing | None = None) -> None:
         self._database = database
         self._interest = interest
+        self._shared = shared
+        if shared is not None:
+            shared.add(interest)
 
     async def batches(self, position: Position) -> AsyncGenerator[Batch, None]:
         """Yield changes, and now and then an empty batch; raises what PyMongo raises when MongoDB is away."""
@@ -90,65 +116,56 @@ class Feed:
                 yield Batch(await self._with_previous(found), positions, reached)
 
     async def _from_stream(self, position: Position) -> AsyncGenerator[Batch, None]:
-        async with self._stream(position) as stream:
-            pending: asyncio.Task[Any] | None = None
+        """Yield what comes after a position, from a stream of its own until it has caught up with the shared one."""
+        alone_until = 0.0
+        while True:
             try:
-                while stream.alive:
-                    pending = pending or asyncio.create_task(stream.try_next())
-                    # Not awaited as such: PyMongo might swallow the cancellation of both.
-                    await asyncio.wait({pending})
-                    events, pending = await _available(stream, pending)
-                    batch = self._batch(events, position, stream.resume_token)
+                async with opened(self._database, position, self._pipeline(), await_ms=AWAIT_MS) as stream:
+                    caught_up = False
+                    while stream.alive and not caught_up:
+                        batch = await self._batch(await stream.read(), position, stream.token)
+                        yield batch
+                        position = batch.position
+                        caught_up = not batch.changes and self._shared is not None and time.monotonic() > alone_until
+                    if not caught_up:
+                        return
+            except PyMongoError as error:
+                if not is_resumable(error) or time.monotonic() < alone_until:
+                    raise
+            async with aclosing(self._from_shared(position)) as batches:
+                async for batch in batches:
+                    yield batch
                     position = batch.position
-                    yield replace(batch, changes=await self._with_previous(batch.changes))
-            finally:
-                if pending is not None:
-                    await end(pending)
+            alone_until = time.monotonic() + ALONE_SECONDS
 
-    @asynccontextmanager
-    async def _stream(self, position: Position) -> AsyncIterator[AsyncChangeStream[Document]]:
-        try:
-            opened = await self._database.mongodb.watch(
-                self._pipeline(),
-                resume_after=position.token,
-                start_at_operation_time=None if position.token else position.start_at,
-                max_await_time_ms=AWAIT_MS,
-                batch_size=BATCH,
-            )
-        except OperationFailure as error:
-            # A token that is none, or one of another version of MongoDB, is answered by many codes.
-            if error.code in LOST or (position.token and error.code not in FORBIDDEN):
-                raise LostError from error
-            raise
-        async with opened as stream:
-            try:
-                yield stream
-            except OperationFailure as error:
-                if error.code in LOST:
-                    raise LostError from error
-                raise
+    async def _from_shared(self, position: Position) -> AsyncGenerator[Batch, None]:
+        """Yield the same from the shared stream, as long as that can give it."""
+        if self._shared is None:
+            return
+        async with self._shared.stream.joined(position) as reader:
+            while reader is not None:
+                try:
+                    events, token = await reader.read()
+                except LeftBehindError:
+                    return
+                batch = await self._batch(events, position, token)
+                yield batch
+                position = batch.position
 
     def _pipeline(self) -> list[Document]:
-        # Versions are told from all else by their form: a comparison with 146 names would cost more, at every write.
-        form: Document = {
-            "operationType": {"$in": ["insert", "replace"]},
-            "fullDocument.w": {"$exists": True},
-            "fullDocument.e": {"$exists": False},
-        }
-        if self._interest.types:
-            form["ns.coll"] = {"$in": sorted(self._interest.types)}
-        wanted = {"ns.coll": 1, "clusterTime": 1, **projection(self._interest.elements, "fullDocument.")}
-        return [{"$match": form}, {"$project": wanted}]
+        return pipeline_of(self._interest)
 
-    def _batch(self, events: Iterable[Document], position: Position, token: Mapping[str, Any] | None) -> Batch:
-        changes, positions = [], []
+    async def _batch(self, events: Iterable[Document], position: Position, token: Mapping[str, Any] | None) -> Batch:
+        changes: list[Change] = []
+        positions: list[Position] = []
         for event in events:
             position = Position(_moment(event), event["_id"])
             type_ = event["ns"]["coll"]
-            if type_ in RESOURCE_TYPES:
-                changes.append(Change.from_document(type_, event["fullDocument"]))
+            if type_ in (self._interest.types or RESOURCE_TYPES):
+                changes.append(Change.from_document(type_, event["fullDocument"], self._interest.elements))
                 positions.append(position)
-        return Batch(changes, positions, replace(position, token=token) if token else position)
+        found = await self._with_previous(changes)
+        return Batch(found, positions, replace(position, token=token) if token else position)
 
     async def _with_previous(self, changes: Sequence[Change]) -> Sequence[Change]:
         """Add what is asked for of the versions before, with one look at the history of each type."""
@@ -164,27 +181,6 @@ class Feed:
             cursor = self._database.collection(type_ + HISTORY).find({"_id": {"$in": keys}}, fields)
             found |= {(type_, document["_id"]): document async for document in cursor}
         return [_preceded(change, found.get((change.type, _key_before(change)))) for change in changes]
-
-
-async def _available(
-    stream: AsyncChangeStream[Document], arrived: "asyncio.Task[Any]"
-) -> tuple[list[Document], "asyncio.Task[Any] | None"]:
-    """Return the changes that have arrived, and the request for more that is under way by then.
-
-    PyMongo gives one change after the other, and only the wait for the next tells whether it has arrived already: what
-    has takes no turn of the event loop.
-    """
-    events: list[Document] = []
-    while arrived.done():
-        event = arrived.result()
-        if event is None:
-            return events, None
-        events.append(event)
-        if len(events) == BATCH:
-            return events, None
-        arrived = asyncio.create_task(stream.try_next())
-        await asyncio.sleep(0)
-    return events, arrived
 
 
 def _moment(event: Document) -> datetime:
