@@ -21,7 +21,8 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 OPERATIONS_PAGE = (ROOT / "docs" / "operations.md").read_text()
 ALL_TEXT = "\n".join(document.read_text() for document in DOCUMENTS)
-COMMANDS = get_command(app).commands
+GROUP = get_command(app)
+COMMANDS = {name: GROUP.get_command(None, name) for name in GROUP.list_commands(None)}
 
 
 def settings_page() -> str:
