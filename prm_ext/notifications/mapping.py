@@ -246,7 +246,8 @@ def _body(seen: Seen, message: Mapping[str, Any]) -> str | None:
 
 def _scheduled(request: Resource, found: Mapping[str, Any]) -> str | None:
     if "at" not in found:
-        return request.get("occurrenceDateTime") or request.get("occurrencePeriod", {}).get("start")
+        begin: str | None = request.get("occurrenceDateTime") or request.get("occurrencePeriod", {}).get("start")
+        return begin
     return instant(found["at"]) if found["at"] - found["created"] > _NOTICEABLE else None
 
 
