@@ -11,7 +11,7 @@ from fhir_server.fhir.reference import parse
 from fhir_server.store.versions import Version
 from prm_ext.notifications import codes
 from prm_ext.notifications.appointments import TYPE, participants
-from prm_ext.notifications.senders import Sender, Written
+from prm_ext.notifications.senders import ANSWERED, Sender, Written
 
 PATIENCE: Final = timedelta(hours=24)
 """How long a number alone answers a question."""
@@ -63,7 +63,7 @@ class Asked:
     quoted: Sequence[Option]
     """Of the message that the answer names."""
     recent: Sequence[Option]
-    """Of all messages lately, the latest first; also what is over."""
+    """Of all messages, the latest first; of what is over only what was written about lately."""
     question: Question | None
 
     def coming(self, now: datetime) -> list[Option]:
@@ -80,7 +80,12 @@ async def asked(ctx: Context, sender: Sender) -> Asked:
     requests = await _requests(ctx, written)
     pairs = {id_: list(_pairs(ctx, request)) for id_, request in requests.items()}
     found = await _options(ctx, (pair for one in pairs.values() for pair in one))
-    recent = [found[pair] for one in sender.recent for pair in pairs.get(one.delivery["request"], ()) if pair in found]
+    recent = [
+        option
+        for one in sender.recent
+        for pair in pairs.get(one.delivery["request"], ())
+        if (option := found.get(pair)) and (ctx.now() - one.at <= ANSWERED or option.is_coming(ctx.now()))
+    ]
     quoted: list[Option] = []
     if sender.quotes and sender.answered is not None:
         quoted = [found[pair] for pair in pairs.get(sender.answered.delivery["request"], ()) if pair in found]

@@ -86,7 +86,8 @@ async def sender_of(ctx: Context, means: Means, found: Document) -> Sender:
     address = found["from"]
     recent = await _recent(ctx, means, found)
     quoted = await _quoted(ctx, means, found)
-    last = next((one for one in recent if one.message["channel"] == found["channel"]), None)
+    since = found["at"] - ANSWERED
+    last = next((one for one in recent if one.at >= since and _is_answered(one.message, found)), None)
     answered = quoted or last
     patients = await _by_phone(ctx, "Patient", address, ("active:not", "false"))
     ids = tuple(f"Patient/{one['id']}" for one in patients)
@@ -114,9 +115,15 @@ async def _relative(ctx: Context, sender: Sender) -> Sender:
     return replace(sender, candidates=tuple(patients), resource=relatives[0] if relatives else None)
 
 
+def _is_answered(message: Mapping[str, Any], found: Document) -> bool:
+    """Tell whether somebody who answers a message would write there: over its channel, to the number that it came from."""
+    # A messaging service has several numbers, and which one it took is not known.
+    sender: str = message["sender"]
+    return message["channel"] == found["channel"] and (sender == found["to"] or not sender.startswith("+"))
+
+
 async def _recent(ctx: Context, means: Means, found: Document) -> tuple[Written, ...]:
     """Return what was sent to a number lately, over any channel."""
-    since = found["at"] - ANSWERED
     deliveries = await means.deliveries.sent_to(ctx.tenant, [found["from"]], RECENT)
     written = [
         Written(delivery, message)
@@ -124,7 +131,7 @@ async def _recent(ctx: Context, means: Means, found: Document) -> tuple[Written,
         for message in delivery["messages"]
         if message["to"] == found["from"] and message["tries"] and message["status"] != "failed"
     ]
-    return tuple(sorted((one for one in written if since <= one.at <= found["at"]), key=lambda one: one.at, reverse=True))
+    return tuple(sorted((one for one in written if one.at <= found["at"]), key=lambda one: one.at, reverse=True))
 
 
 async def _quoted(ctx: Context, means: Means, found: Document) -> Written | None:

@@ -103,6 +103,14 @@ async def test_what_went_over_another_channel_is_not_answered(clinic) -> None:
     assert (heard["subject"], "inResponseTo" in heard) == ({"reference": patient}, False)
 
 
+async def test_what_came_from_another_number_of_ours_is_not_answered(clinic) -> None:
+    patient = await clinic.patient()
+    await clinic.message(patient)
+    await clinic.hears("For another department", to="+14155550109")
+    (heard,) = await clinic.heard()
+    assert (heard["subject"], "inResponseTo" in heard) == ({"reference": patient}, False)
+
+
 async def test_a_number_that_has_changed_hands_is_its_new_owners(clinic) -> None:
     elena = await clinic.patient("Elena")
     await clinic.message(elena, "For Elena")

@@ -1,5 +1,6 @@
 """What a patient's reply does: docs/notifications/inbound.md."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -287,6 +288,20 @@ async def test_cancel_of_who_was_asked_about_nothing_ends_messages(clinic) -> No
     await clinic.message(patient)
     await clinic.hears("CANCEL")
     assert len(await clinic.search("Consent")) == 1
+
+
+@pytest.mark.parametrize(("start", "consents", "end"), [(at(days=3), 0, "cancelled"), (at(days=-3), 1, "booked")])
+async def test_what_is_still_to_come_can_be_cancelled_long_after_it_was_told(clinic, start, consents, end) -> None:
+    patient = await clinic.patient()
+    appointment = await clinic.appointment(patient, start=start)
+    await clinic.remind(appointment, patient)
+    (delivery,) = await clinic.deliveries()
+    ago = clinic.ctx.now() - timedelta(days=20)
+    change = {"$set": {"messages.0.tries.0.at": ago}, "$inc": {"rev": 1}}
+    await clinic.means.deliveries.collection.update_one({"_id": delivery["_id"]}, change)
+    await clinic.hears("CANCEL")
+    assert (await clinic.read("Appointment", appointment["id"]))["status"] == end
+    assert len(await clinic.search("Consent")) == consents
 
 
 async def test_words_for_people_are_left_to_people(clinic) -> None:
