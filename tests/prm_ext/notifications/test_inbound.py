@@ -402,3 +402,16 @@ def test_hostile_forms_are_bounded() -> None:
     found = incoming(many, "US")
     assert found is not None
     assert len(found.media) == 10
+
+
+async def test_nothing_of_numbers_and_texts_is_in_the_log(clinic, capsys) -> None:
+    patient = await clinic.patient()
+    await clinic.remind(await clinic.appointment(patient), patient)
+    clinic.providers.behaviour.outage = True
+    for body, files in (("Something private", (("image/png", image()),)), ("CONFIRM", ()), ("STOP", ())):
+        await clinic.hears(body, media=files)
+    clinic.providers.behaviour.outage = False
+    await sweep(clinic)
+    told = capsys.readouterr()
+    for text in ("private", NUMBER.removeprefix("+1"), "Garcia", "Elena", clinic.providers.url):
+        assert text not in told.out + told.err
