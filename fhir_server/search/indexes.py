@@ -77,6 +77,13 @@ def index_by_id(type_: str, field: str) -> dict[str, int] | None:
     return {"t": 1, **dict.fromkeys(found, 1)} if found else None
 
 
+@cache
+def index_led_by(type_: str, field: str) -> dict[str, int] | None:
+    """Return the keys of the first index that finds an entry in a field."""
+    found = next((keys for keys in _keys(BUILTIN.of(type_)) if keys[0] == field), None)
+    return {"t": 1, **dict.fromkeys(found, 1)} if found else None
+
+
 def custom_index_models(parameter: SearchParameter) -> list[IndexModel]:
     """Return the indexes of one custom parameter."""
     return [_model(keys) for keys in _keys_of(parameter, "")]

@@ -11,7 +11,7 @@ from fhir_server.search.compile import exact_bounds
 from fhir_server.search.include import project_fields
 from fhir_server.search.page import Cursor
 from fhir_server.search.sort import Filter, Order, Segment, stored_fields
-from fhir_server.search.starts import index_for, spelled_out
+from fhir_server.search.starts import index_for, index_of_list, spelled_out
 
 COUNTED = 2000
 """Up to so many matches are counted unasked; the client sees no total where there are more."""
@@ -143,6 +143,12 @@ class Scan:
         return await self.whole([self._row(document) for document in keys[:limit]], projection)
 
     async def _documents(self, filter_: Filter, place: Cursor | None, limit: int, projection: dict[str, Any]) -> list[Document]:
+        index = None if self._order.keys else index_of_list(self._part.type, filter_)
+        if index is not None:
+            segment = self._segments(filter_, place)[0]
+            by_index = await self._access.fetch_by(index, self._part.type, filter_, segment, projection, limit)
+            if by_index is not None:
+                return by_index
         found: list[Document] = []
         for segment in self._segments(filter_, place):
             found += await self._access.fetch(self._part.type, filter_, segment, projection, limit - len(found))

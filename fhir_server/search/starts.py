@@ -10,12 +10,14 @@ from typing import Any, Final
 from pymongo.errors import OperationFailure
 
 from fhir_server.search.access import Access
-from fhir_server.search.indexes import index_by_id
+from fhir_server.search.indexes import index_by_id, index_led_by
 from fhir_server.search.sort import Filter, value_at
 from fhir_server.search.types.common import END
 
 MOST: Final = 4
 """So many systems are asked for each on its own."""
+LONG: Final = 100
+"""Lists that are longer are looked for by their own index."""
 _TOKEN: Final = re.compile(r"\^((?:[^\\.^$*+?{}\[\]|()]|\\[^A-Za-z0-9])*\\\|)")
 _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 
@@ -34,6 +36,17 @@ def index_for(type_: str, candidates: Filter, listed: Filter) -> dict[str, int] 
         index = index_by_id(type_, field) if isinstance(condition, str) or _is_choice(condition) else None
         if index is not None and not listed.keys().isdisjoint(index):
             return index
+    return None
+
+
+def index_of_list(type_: str, filter_: Filter) -> dict[str, int] | None:
+    """Return the keys of the index to look for what is listed, where that is so much that it is no matter of opinion.
+
+    Left to itself MongoDB would try several ways at each list that is much longer than the one before.
+    """
+    for field, condition in filter_.items():
+        if field.startswith("s.") and isinstance(condition, dict) and len(condition.get("$in", ())) > LONG:
+            return index_led_by(type_, field)
     return None
 
 

@@ -10,7 +10,7 @@ from fhir_server.config import Settings
 from fhir_server.exchange import Call, Context
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.interactions.search import search_system, search_type
-from fhir_server.search import chain, run, scan
+from fhir_server.search import chain, run, scan, starts
 from fhir_server.search.access import Access
 from fhir_server.search.chain import Bounds
 from fhir_server.search.compile import Compiler
@@ -257,3 +257,21 @@ async def page_of(ctx: Context, params: tuple[tuple[str, str], ...]) -> tuple[in
     bundle = (await search_type(ctx, Call("search-type", "Observation", params=params))).resource
     assert bundle is not None
     return bundle.get("total"), [entry["resource"]["id"] for entry in bundle["entry"]]
+
+
+@pytest.mark.parametrize("way", ["index", "slow", "no index"])
+async def test_a_long_list_finds_the_same_by_its_index_and_without(
+    ctx: Context, put: Put, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    await put(*crowd())
+    monkeypatch.setattr(starts, "LONG", 5)
+    if way == "slow":
+
+        async def slow(*_: Any) -> None:
+            return None
+
+        monkeypatch.setattr(Access, "fetch_by", slow)
+    if way == "no index":
+        monkeypatch.setattr(starts, "index_led_by", lambda *_: {"t": 1, "s.unknown": 1})
+    query = (("patient.gender", "other"), ("_count", "3"))
+    assert await walked(ctx, query) == [f"b{n:02d}" for n in range(80) if n % 4 == 0]

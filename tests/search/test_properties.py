@@ -11,7 +11,7 @@ from pymongo.asynchronous.database import AsyncDatabase
 from fhir_server.config import Settings
 from fhir_server.exchange import Call, Context
 from fhir_server.interactions.search import search_system, search_type
-from fhir_server.search import chain
+from fhir_server.search import chain, starts
 from fhir_server.search.scan import Scan
 from tests.search import evaluator
 from tests.search.conftest import BASE, context_of, put_all
@@ -167,6 +167,7 @@ async def test_every_query_finds_what_the_evaluator_finds_in_its_order(
     monkeypatch.setattr(Scan, "STEP", step)
     monkeypatch.setattr(Scan, "PATIENCE", patience)
     monkeypatch.setattr(Scan, "MANY", patience // 15)
+    monkeypatch.setattr(starts, "LONG", patience // 15)
     ctx, resources = world.ctx, world.resources
     type_, params, sort, count = query
     expected = evaluator.search(resources, type_, params, sort)

@@ -10,7 +10,7 @@ from fhir_server.exchange import Context
 from fhir_server.search import starts
 from fhir_server.search.access import Access
 from fhir_server.search.registry import BUILTIN
-from fhir_server.search.starts import index_for, spelled_out
+from fhir_server.search.starts import index_for, index_of_list, spelled_out
 from fhir_server.search.types import parameter_filter
 from fhir_server.search.types.token import entry
 from tests.search.conftest import Put
@@ -100,3 +100,12 @@ def test_candidates_are_gone_through_by_an_index_that_tells_who_is_listed() -> N
     assert index_for("Observation", {"s.code": {"$regex": "^c1\\|"}}, listed) is None
     assert index_for("Observation", {"s.status": "final|"}, listed) is None
     assert index_for("Observation", {"s.code": "c1|urn:a"}, {"s.encounter": {"$in": ["Encounter/1"]}}) is None
+
+
+def test_a_long_list_is_looked_for_by_its_own_index() -> None:
+    long, short = ({"$in": [f"Patient/{number}" for number in range(count)]} for count in (starts.LONG + 1, starts.LONG))
+    index = index_of_list("Observation", {"s.code": "c1|urn:a", "s.subject": long})
+    assert list(index or {}) == ["t", "s.subject", "s.date.l", "_id", "s.code"]
+    assert index_of_list("Observation", {"s.subject": short}) is None
+    assert index_of_list("Patient", {"_id": long}) is None
+    assert index_of_list("Observation", {"s.subject": {"$regex": "^Patient/"}}) is None
