@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -95,11 +94,14 @@ async def _condition(ctx: Context, wanted: Wanted) -> Document:
     for name, value in (("status", wanted.status), ("campaign", wanted.campaign)):
         if value:
             found[name] = value
+    ways: list[Document] = []
     if wanted.channel:
-        found["$or"] = [{"messages.channel": wanted.channel}, {"lane": wanted.channel}]
+        ways.append({"$or": [{"messages.channel": wanted.channel}, {"lane": wanted.channel}]})
     if wanted.template:
-        found["template"] = re.compile(rf"^{re.escape(wanted.template)}(\||$)")
-    return found | between(wanted.date_from, wanted.date_to)
+        # Any version: `}` follows `|`.
+        versions = {"$gte": f"{wanted.template}|", "$lt": f"{wanted.template}}}"}
+        ways.append({"$or": [{"template": wanted.template}, {"template": versions}]})
+    return found | ({"$and": ways} if ways else {}) | between(wanted.date_from, wanted.date_to)
 
 
 def between(begin: datetime | date | None, end: datetime | date | None) -> Document:

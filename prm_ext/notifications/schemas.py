@@ -26,11 +26,19 @@ Kind = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,63}$")]
 LONGEST_BODY = 100_000
 LARGEST_METADATA = 16_384
 MOST_RECIPIENTS = 10_000
+FIRST_YEAR = 1900
+LAST_YEAR = 2200
 
 
 def _metadata(value: dict[str, Any]) -> dict[str, Any]:
     if len(json.dumps(value)) > LARGEST_METADATA:
         raise ValueError(f"has more than {LARGEST_METADATA} characters as JSON")
+    return value
+
+
+def _near(value: datetime | date) -> datetime | date:
+    if not FIRST_YEAR <= value.year <= LAST_YEAR:
+        raise ValueError(f"is not between the years {FIRST_YEAR} and {LAST_YEAR}")
     return value
 
 
@@ -42,9 +50,9 @@ Metadata = Annotated[dict[str, Any], AfterValidator(_metadata)]
 Variables = dict[
     Annotated[str, StringConstraints(max_length=64)], Annotated[str, BeforeValidator(_text), StringConstraints(max_length=2000)]
 ]
-Moment = AwareDatetime | date
+Moment = Annotated[AwareDatetime | date, AfterValidator(_near)]
 """A date is the morning of the recipient."""
-Day = AwareDatetime | date
+Day = Annotated[AwareDatetime | date, AfterValidator(_near)]
 SEND_EXAMPLE: dict[str, Any] = {
     "patient_id": "0193a1de-5f7c-7cc1-8f3d-6a1de0a4c001",
     "channel": "sms",
