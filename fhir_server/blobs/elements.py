@@ -161,7 +161,7 @@ def _holders(node: Node, type_: str, path: str) -> Iterator[tuple[Node, str]]:
 
 def digests(resource: Resource) -> frozenset[str]:
     """Return the SHA-256 of all bytes that a resource refers to."""
-    if not concerns(resource, 1 << 62):
+    if not may_concern(resource, 1 << 62) or not concerns(resource, 1 << 62):
         return frozenset()
     return frozenset(found for node, _ in holders(resource) if (found := digest_of(node)))
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from fhir_server.fhir.protected import FILLING, LEAST, Change, Repeated, Resource, Systems, changed, find, main_name
+from fhir_server.fhir.protected import FILLING, LEAST, Change, Repeated, Resource, Systems, changed, find, look, main_name
 
 _HIDDEN = re.compile(r"[^\s-]")
 SHOWN: Final = 4
@@ -28,8 +28,8 @@ def masked(resource: Any, protected: Systems, *, shown: int = SHOWN) -> Any:
 
     Of each value the last characters are shown; where that is none, the value is left out.
     """
-    found = find(resource, protected)
-    if not found:
+    looked = look(resource, protected)
+    if not looked.found:
         return resource
 
     def identifier(node: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def masked(resource: Any, protected: Systems, *, shown: int = SHOWN) -> Any:
     def text(value: str, repeated: Repeated) -> str:
         return repeated.replaced(value, lambda _, written: masked_value(written, shown))
 
-    return changed(resource, found, protected, Change(identifier, text))
+    return changed(resource, looked, protected, Change(identifier, text))
 
 
 def is_masked(node: Mapping[str, Any]) -> bool:

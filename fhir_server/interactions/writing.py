@@ -12,6 +12,7 @@ from typing import Any
 
 from fhir_server.exchange import Call, Context, Draft, Reply, Resource
 from fhir_server.fhir.outcome import Issue, bad_request, conflict, invalid_resource
+from fhir_server.fhir.protected import look
 from fhir_server.fhir.validate import check_invariants, validate
 from fhir_server.interactions.following import follow
 from fhir_server.interactions.merged import followed
@@ -80,20 +81,37 @@ async def drafted(ctx: Context, resource: Resource, *, id_: str, method: str, pr
         if behaviour is not None:
             draft = await behaviour.before_write(ctx, draft or Draft(resource, method, previous, id=id_))
             resource = draft.resource
-    found = indexed(ctx, resource, id_=id_, method=method, previous=previous)
-    return replace(found, issues=draft.issues, claims=draft.claims) if draft is not None else found
+    return indexed(ctx, resource, id_=id_, method=method, previous=previous, draft=draft)
 
 
-def indexed(ctx: Context, resource: Resource, *, id_: str, method: str, previous: Version | None = None) -> Write:
+def indexed(
+    ctx: Context,
+    resource: Resource,
+    *,
+    id_: str,
+    method: str,
+    previous: Version | None = None,
+    draft: Draft | None = None,
+) -> Write:
     """Return the write of a resource as it is, with its index entries: no rule for clients is asked about it."""
 
     def index(one: Resource) -> Mapping[str, Any]:
         return entries(one, ctx.registry, ctx.base_url)
 
     # What is nearly always the only place of a protected identifier is looked at here, so that entries are made once.
-    shown = ctx.repo.blind(resource) if _names_protected(ctx, resource) else resource
-    found = write(resource, index(shown), id_=id_, now=ctx.now(), method=method, previous=previous)
-    return replace(found, indexer=index, blind=shown is not resource)
+    looked = look(resource, ctx.repo.database.keyring.systems) if _names_protected(ctx, resource) else None
+    return write(
+        resource,
+        index(resource if looked is None else ctx.repo.blind(resource, looked)),
+        id_=id_,
+        now=ctx.now(),
+        method=method,
+        previous=previous,
+        issues=draft.issues if draft else (),
+        claims=draft.claims if draft else (),
+        indexer=index,
+        looked=looked,
+    )
 
 
 def _names_protected(ctx: Context, resource: Resource) -> bool:

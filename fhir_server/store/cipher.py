@@ -18,7 +18,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from fhir_server.exchange import Resource
-from fhir_server.fhir.protected import Change, Found, Repeated, changed, find, main_name, normal
+from fhir_server.fhir.protected import Change, Looked, Repeated, changed, look, main_name, normal
 from fhir_server.store.documents import CODECS
 from fhir_server.store.keys import ID_BYTES, Generation, Keyring, locked
 
@@ -72,17 +72,27 @@ def closed(text: str, keys: Generation) -> Binary:
     return Binary(keys.id + nonce + keys.cipher.encrypt(nonce, text.encode(), keys.id), USER_DEFINED_SUBTYPE)
 
 
-def sealed(keyring: Keyring, tenant: str, document: Document, index: Callable[[Resource], Mapping[str, Any]] | None) -> Document:
+def sealed(
+    keyring: Keyring,
+    tenant: str,
+    document: Document,
+    index: Callable[[Resource], Mapping[str, Any]] | None,
+    looked: Looked | None = None,
+) -> Document:
     """Return a document as it may be stored: without protected identifiers in clear.
 
     `index` gives the search entries of a resource, and is asked for those of one with tokens; None: they have them already.
+    `looked` is what is known to be found in its resource.
 
     Raises:
         FhirError: 503, there is no key to encrypt with.
     """
     resource = document.get("r")
-    found = find(resource, keyring.systems) if resource is not None else []
-    if not found:
+    if resource is None:
+        return document
+    if looked is None:
+        looked = look(resource, keyring.systems)
+    if not looked.found:
         return document
     keys = keyring.ring(tenant).active
 
@@ -92,19 +102,20 @@ def sealed(keyring: Keyring, tenant: str, document: Document, index: Callable[[R
     def text(value: str, _: Repeated) -> Binary:
         return closed(value, keys)
 
-    stored = document | {"k": keys.number, "r": changed(resource, found, keyring.systems, Change(identifier, text))}
+    stored = document | {"k": keys.number, "r": changed(resource, looked, keyring.systems, Change(identifier, text))}
     if "s" in document and index is not None:
-        stored["s"] = index(blinded(keyring, keys, resource, found))
+        stored["s"] = index(blinded(keyring, keys, resource, looked))
     return stored
 
 
-def blind(keyring: Keyring, tenant: str, resource: Resource) -> Resource:
+def blind(keyring: Keyring, tenant: str, resource: Resource, looked: Looked | None = None) -> Resource:
     """Return a resource for the search index: with tokens for protected identifiers; the same object where there are none."""
-    found = find(resource, keyring.systems)
-    return blinded(keyring, keyring.ring(tenant).active, resource, found) if found else resource
+    if looked is None:
+        looked = look(resource, keyring.systems)
+    return blinded(keyring, keyring.ring(tenant).active, resource, looked) if looked.found else resource
 
 
-def blinded(keyring: Keyring, keys: Generation, resource: Any, found: list[Found]) -> Resource:
+def blinded(keyring: Keyring, keys: Generation, resource: Any, looked: Looked) -> Resource:
     """Return a resource with tokens in the place of protected identifiers."""
 
     def identifier(node: dict[str, Any]) -> dict[str, Any]:
@@ -113,7 +124,7 @@ def blinded(keyring: Keyring, keys: Generation, resource: Any, found: list[Found
     def text(value: str, repeated: Repeated) -> str:
         return repeated.replaced(value, lambda one, _: keys.token(one.system, one.normal))
 
-    result: Resource = changed(resource, found, keyring.systems, Change(identifier, text))
+    result: Resource = changed(resource, looked, keyring.systems, Change(identifier, text))
     return result
 
 

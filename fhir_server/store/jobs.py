@@ -74,10 +74,10 @@ def job(tenant: str, unit: Unit, keyring: Keyring) -> Job:
 
 def _item(tenant: str, write: Write, keyring: Keyring) -> Item:
     found = document(tenant, write.version, write.index)
-    if write.blind:
-        found = sealed(keyring, tenant, found, None)
+    if write.looked is not None:
+        found = sealed(keyring, tenant, found, None, write.looked)
     current = _encoded(found, LARGEST - RESERVED)
-    if not write.blind and keyring.systems.mentioned(bytes(current.raw)):
+    if write.looked is None and keyring.systems.mentioned(bytes(current.raw)):
         found = sealed(keyring, tenant, found, write.indexer or _unindexed)
         current = _encoded(found, LARGEST - RESERVED)
     if write.previous is None:

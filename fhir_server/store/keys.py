@@ -13,6 +13,7 @@ import secrets
 import time
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final, Literal
 
 import structlog
@@ -40,6 +41,12 @@ MARK: Final = "~"
 """What the token of a value begins with."""
 
 
+@lru_cache(maxsize=1024)
+def _keyed(key: bytes) -> hmac.HMAC:
+    """Return the HMAC of nothing: to copy it takes a third of the time that making it does."""
+    return hmac.new(key, digestmod="sha256")
+
+
 @dataclass(frozen=True, slots=True)
 class Generation:
     """One generation of a tenant's keys."""
@@ -52,8 +59,9 @@ class Generation:
 
     def token(self, system: str, value: str) -> str:
         """Return what stands for a value (in its normal form) of a system in the search index."""
-        digest = hmac.digest(self.index_key, f"{system}|{value}".encode(), "sha256")
-        return MARK + base64.urlsafe_b64encode(digest[:TOKEN_BYTES]).decode().rstrip("=")
+        keyed = _keyed(self.index_key).copy()
+        keyed.update(f"{system}|{value}".encode())
+        return MARK + base64.urlsafe_b64encode(keyed.digest()[:TOKEN_BYTES]).decode().rstrip("=")
 
 
 @dataclass(frozen=True, slots=True)

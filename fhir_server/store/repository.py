@@ -12,6 +12,7 @@ from pymongo.asynchronous.collection import AsyncCollection
 from fhir_server.exchange import Resource
 from fhir_server.fhir.codec import encode
 from fhir_server.fhir.outcome import conflict
+from fhir_server.fhir.protected import Looked
 from fhir_server.store.cipher import blind
 from fhir_server.store.commit import Committer
 from fhir_server.store.database import HISTORY, Database, Document
@@ -42,10 +43,15 @@ class Repository:
         """Whom page cursors are made for: who may see other resources can not use them."""
         return ""
 
-    def blind(self, resource: Resource) -> Resource:
-        """Return a resource as it is indexed: with tokens for protected identifiers; the same object without any."""
+    def blind(self, resource: Resource, looked: Looked | None = None) -> Resource:
+        """Return a resource as it is indexed: with tokens for protected identifiers; the same object without any.
+
+        `looked` is what is known to be found in it.
+        """
         keyring = self.database.keyring
-        return blind(keyring, self.tenant, resource) if keyring.systems.mentioned(encode(resource)) else resource
+        if looked is None and not keyring.systems.mentioned(encode(resource)):
+            return resource
+        return blind(keyring, self.tenant, resource, looked)
 
     def collection(self, type_: str) -> AsyncCollection[Document]:
         """Return the collection of current versions."""

@@ -18,7 +18,7 @@ from fhir_server.store.positions import Position
 from fhir_server.store.tasks import end
 
 BATCH: Final = 500
-LINGER: Final = 0.05
+LINGER: Final = 0.1
 """How long changes are waited for in company, in seconds, where there were others just before."""
 FAST: Final = 0.25
 """Changes that follow others within so many seconds come fast."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from fhir_server.exchange import Resource
 from fhir_server.fhir.outcome import Issue
+from fhir_server.fhir.protected import Looked
 from fhir_server.store.versions import Version, next_moment, stamped
 
 Index = Mapping[str, Any]
@@ -38,8 +39,8 @@ class Write:
     """Keys that the resource is to hold from now on, for ever (`fhir_server.store.claims`)."""
     indexer: Callable[[Resource], Index] | None = None
     """Gives the search entries of the resource with tokens for protected identifiers (`fhir_server.store.cipher`)."""
-    blind: bool = False
-    """Whether `index` has such tokens already."""
+    looked: Looked | None = None
+    """What a look at the resource has found, where `index` has such tokens already."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,25 @@ class Unit:
     guards: tuple[str, ...] = field(default=())
 
 
-def write(resource: Resource, index: Index, *, id_: str, now: datetime, method: str, previous: Version | None = None) -> Write:
+def write(
+    resource: Resource,
+    index: Index,
+    *,
+    id_: str,
+    now: datetime,
+    method: str,
+    previous: Version | None = None,
+    issues: tuple[Issue, ...] = (),
+    claims: tuple[str, ...] = (),
+    indexer: Callable[[Resource], Index] | None = None,
+    looked: Looked | None = None,
+) -> Write:
     """Return the write of a resource as the version after `previous`, stamped with its number and time."""
     number = previous.number + 1 if previous else 1
     moment = next_moment(now, previous)
     found = stamped(resource, id_, number, moment)
-    return Write(Version(resource["resourceType"], id_, number, moment, method, found, getrandbits(62)), index, previous)
+    version = Version(resource["resourceType"], id_, number, moment, method, found, getrandbits(62))
+    return Write(version, index, previous, issues, claims, indexer, looked)
 
 
 def deletion(previous: Version, *, now: datetime) -> Write:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fhir_server.fhir import protected
-from fhir_server.fhir.protected import SSN, Change, Repeated, changed, find, systems
+from fhir_server.fhir.protected import SSN, Change, Repeated, changed, find, look, systems
 
 SYSTEMS = systems(f"{SSN},urn:own")
 VALUES = st.sampled_from(["123-45-6789", "123456789", "987-65-4321", "A-1", 'say "x" 12', "tab\t123456"])
@@ -32,10 +32,10 @@ def test_the_short_way_gives_what_the_long_way_gives(patient: dict[str, Any]) ->
     def text(value: str, repeated: Repeated) -> str:
         return repeated.replaced(value, lambda one, _: f"<{one.system}>")
 
-    found = find(patient, SYSTEMS)
+    looked = look(patient, SYSTEMS)
     change = Change(identifier, text)
 
-    assert changed(patient, found, SYSTEMS, change) == protected._Changing(SYSTEMS, Repeated(found), change).copy(patient)
+    assert changed(patient, looked, SYSTEMS, change) == protected._Changing(SYSTEMS, Repeated(looked.found), change).copy(patient)
 
 
 @given(PATIENTS)
@@ -55,7 +55,7 @@ def test_the_short_way_is_taken_where_nothing_repeats_the_value() -> None:
     patient = {"resourceType": "Patient", "identifier": [{"system": SSN, "value": "123-45-6789"}], "name": [{"text": "Ada"}]}
     change = Change(lambda node: node | {"value": "x"}, lambda value, _: value)
 
-    found = changed(patient, find(patient, SYSTEMS), SYSTEMS, change)
+    found = changed(patient, look(patient, SYSTEMS), SYSTEMS, change)
 
     assert found["identifier"] == [{"system": SSN, "value": "x"}]
     assert found["name"] is patient["name"]
