@@ -10,6 +10,7 @@ from typing import Any, Final, cast
 
 from prm_ext.notifications.channels.channel import Channel
 from prm_ext.notifications.templates.model import Place, Template
+from prm_ext.notifications.templates.seed_plain_texts import SUFFIX, plain_texts
 from prm_ext.notifications.templates.seed_texts import TEXTS
 from prm_ext.notifications.templates.values import Variable
 
@@ -20,13 +21,19 @@ LANGUAGE: Final = "en"
 @cache
 def seeds() -> Mapping[str, Sequence[Template]]:
     """Return the versions of built-in templates by name, the latest last."""
-    return {name: tuple(_template(name, one) for one in versions) for name, versions in TEXTS.items()}
+    texts = {**TEXTS, **plain_texts()}
+    return {name: tuple(_template(name, one) for one in versions) for name, versions in texts.items()}
 
 
 def seed_named(name: str) -> Template | None:
     """Return the latest version of a built-in template."""
     found = seeds().get(name)
     return found[-1] if found else None
+
+
+def stand_in(template: Template) -> Template | None:
+    """Return the built-in template that says the same with less, for where a built-in one lacks values."""
+    return seed_named(template.name + SUFFIX) if template.built_in else None
 
 
 def seed_of_url(url: str, version: str) -> Template | None:

@@ -91,7 +91,8 @@ def written(parts: tuple[Part, ...]) -> str:
     return "".join(f"{{{part.name}}}" if isinstance(part, Slot) else part.replace("{", "{{").replace("}", "}}") for part in parts)
 
 
-_ESCAPES: Final = {"\\": "\\\\", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
+# By its number, since many readers of FHIRPath take the end of a literal that ends in a backslash for a quote within it.
+_ESCAPES: Final = {"\\": "\\u005c", "'": "\\'", "\n": "\\n", "\r": "\\r", "\t": "\\t"}
 _ESCAPED: Final = re.compile(r"\\(u[0-9A-Fa-f]{4}|.)", re.DOTALL)
 _UNESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t", "f": "\f"}
 _TERM: Final = re.compile(r"\s*(?:'((?:\\.|[^'\\])*)'|%(?:`([^`]+)`|([A-Za-z_][A-Za-z0-9_]*)))\s*(&|\+|$)", re.DOTALL)

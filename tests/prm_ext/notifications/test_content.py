@@ -106,6 +106,24 @@ async def test_a_template_is_rendered_from_the_appointment_in_the_language_and_t
     assert '<html lang="es">' in spanish.html
 
 
+async def test_an_appointment_of_which_only_the_time_is_known_is_told_by_its_time(app, ctx):
+    patient = await stored(app, ELENA)
+    appointment = await stored(
+        app,
+        {
+            "resourceType": "Appointment",
+            "status": "booked",
+            "start": "2026-11-25T17:30:00Z",
+            "end": "2026-11-25T18:00:00Z",
+            "participant": [{"actor": {"reference": f"Patient/{patient['id']}"}, "status": "accepted"}],
+        },
+    )
+    found = await said(ctx, request_of(REMINDER, about=[{"reference": f"Appointment/{appointment['id']}"}]), patient)
+    assert found.body == (
+        "Hi Elena! Reminder: You have an appointment tomorrow at 5:30 PM. Reply CONFIRM to confirm or CANCEL to cancel."
+    )
+
+
 async def test_the_subject_of_the_request_is_the_patient_where_somebody_else_gets_the_message(app, ctx):
     child = await stored(app, {"resourceType": "Patient", "name": [{"text": "Tim Lee"}]})
     mother = {"resourceType": "RelatedPerson", "id": "m", "name": [{"text": "Ann Lee"}]}

@@ -8,7 +8,7 @@ from prm_ext.notifications.settings import NotificationSettings
 from prm_ext.notifications.templates.checks import issues_of
 from prm_ext.notifications.templates.rendering import Reader, render_template
 from prm_ext.notifications.templates.resource import from_resource, to_resource
-from prm_ext.notifications.templates.seeds import seed_named, seed_of_id, seed_of_url, seeds
+from prm_ext.notifications.templates.seeds import seed_named, seed_of_id, seed_of_url, seeds, stand_in
 from prm_ext.notifications.templates.text import compiled
 from prm_ext.notifications.templates.wellknown import WELL_KNOWN
 
@@ -32,7 +32,19 @@ def test_all_that_the_settings_name_are_there():
     settings = NotificationSettings(_env_file=None)
     for name in seeds():
         assert seed_named(name) is not None
-    assert all(f'"{name}"' in settings.reminders for name in seeds() if name.startswith("appointment_"))
+    assert all(
+        f'"{name}"' in settings.reminders for name in seeds() if name.startswith("appointment_") and not name.endswith("_plain")
+    )
+
+
+def test_those_of_appointments_have_a_twin_that_needs_the_time_only():
+    full = [name for name in seeds() if name.startswith("appointment_") and not name.endswith("_plain")]
+    assert len(full) == 4
+    for name in full:
+        twin = stand_in(seed_named(name))
+        assert set(twin.names()) <= {"patient_name", "appointment_date", "appointment_time"}
+        assert twin.subjects == seed_named(name).subjects
+    assert stand_in(seed_named("health_tip")) is None
 
 
 @pytest.mark.parametrize("seed", ALL, ids=lambda seed: seed.canonical)

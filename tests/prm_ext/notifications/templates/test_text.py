@@ -66,6 +66,7 @@ def test_a_text_is_the_same_after_it_was_fhirpath(text):
 
 
 @given(TEXTS, st.text(LETTERS, max_size=8))
+@example("\\{a}0", "x")
 def test_fhirpath_says_what_the_template_says(text, value):
     found = compiled(text)
     variables = dict.fromkeys(found.names, value)
