@@ -69,7 +69,8 @@ async def plan(ctx: Context, means: Means, version: Version) -> None:
         await _hold(ctx, means, version)
     else:
         await _plan_occurrence(ctx, means, version, request, None)
-        await _resume(ctx, means, version, request)
+        if version.number > 1:
+            await _resume(ctx, means, version, request)
 
 
 async def plan_next(ctx: Context, means: Means, version: Version, after: datetime) -> bool:

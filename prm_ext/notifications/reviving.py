@@ -71,7 +71,9 @@ async def revive(
     expires = now + timedelta(hours=settings.of(ctx.tenant).max_age_hours)
 
     def waiting(one: Document) -> Document | None:
-        return {**living(one, version, now, expires), "revived": nonce} if is_dead(one) else None
+        # What was never tried may have been planned anew by that version, with the time that has passed.
+        planned = one["version"] == version and one["state"] == "waiting" and not one.get("messages")
+        return {**living(one, version, now, expires), "revived": nonce} if is_dead(one) or planned else None
 
     return await deliveries.advance(found, waiting)
 

@@ -320,6 +320,25 @@ async def test_what_has_failed_lives_again_under_its_id(world: World) -> None:
     assert sorted(one["status"] for one in made) == ["completed", "not-done"]
 
 
+async def test_what_was_too_late_is_sent_all_the_same_where_somebody_wants_it(world: World) -> None:
+    request = {
+        "resourceType": "CommunicationRequest",
+        "status": "active",
+        "recipient": [{"reference": f"Patient/{await world.patient()}"}],
+        "payload": [{"contentString": "Late."}],
+        "occurrencePeriod": {"start": "2026-01-01T08:00:00Z", "end": "2026-01-01T09:00:00Z"},
+    }
+    id_ = (await world.http.post("CommunicationRequest", json=request)).json()["id"]
+    await world.pipeline.run()
+    found = await world.read(id_)
+    assert (found["status"], found["error_reason"], found["attempts"]) == ("failed", "expired", 0)
+    again = await world.post(f"/{id_}/retry")
+    assert (again.status_code, again.json()["status"]) == (200, "queued")
+    await world.pipeline.run()
+    assert (await world.read(id_))["status"] == "delivered"
+    assert (await world.pipeline.read("CommunicationRequest", id_))["status"] == "completed"
+
+
 async def test_only_what_has_failed_is_sent_again(world: World) -> None:
     sent = await world.sent()
     assert problem(await world.post(f"/{sent['id']}/retry")) == (409, "", "conflict")
