@@ -19,7 +19,7 @@ from fhir_server.store.companions import Indexed
 from fhir_server.store.database import GUARDS, HISTORY, Database, Document
 from fhir_server.store.failures import failure
 from fhir_server.store.jobs import Item, Job, job
-from fhir_server.store.supersede import Result, removals, supersede
+from fhir_server.store.supersede import Result, are_small, removals, supersede, tokens_of
 from fhir_server.store.transactions import TRANSIENT, in_transaction
 from fhir_server.store.writes import Unit, VersionConflictError
 
@@ -123,18 +123,31 @@ class Committer:
         return results
 
     async def _insert(self, type_: str, items: Sequence[Item]) -> list[Result]:
+        documents = [item.current for item in items]
+        if are_small(documents) and await self._database.insert(type_, documents):
+            return [None] * len(items)
+        results: list[Result] = [None] * len(items)
         try:
-            await self._database.collection(type_).insert_many([item.current for item in items], ordered=False)
+            await self._database.collection(type_).insert_many(documents, ordered=False)
         except BulkWriteError as error:
             # Without a write error a document is there, but perhaps not on a majority.
-            results: list[Result] = [error if error.details["writeConcernErrors"] else None] * len(items)
+            if error.details["writeConcernErrors"]:
+                results = [error] * len(items)
             for found in error.details["writeErrors"]:
-                place = found["index"]
-                results[place] = failure(type_, items[place], found)
-            return results
+                results[found["index"]] = failure(type_, items[found["index"]], found)
+            return await self._without_ours(type_, items, results)
         except PyMongoError as error:
             return [error] * len(items)
-        return [None] * len(items)
+        return results
+
+    async def _without_ours(self, type_: str, items: Sequence[Item], results: list[Result]) -> list[Result]:
+        """Return the results without conflicts with what was inserted a moment before, by the short way."""
+        places = [place for place, result in enumerate(results) if isinstance(result, VersionConflictError)]
+        written = await tokens_of(self._database, type_, [items[place] for place in places]) if places else set()
+        for place in places:
+            if items[place].write.version.token in written:
+                results[place] = None
+        return results
 
     async def _replace(self, jobs: list[Job]) -> list[Result]:
         results: list[Result] = [_conflict(one) for one in jobs]

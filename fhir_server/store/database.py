@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -226,13 +226,21 @@ class Database:
             reader = self._readers[type_] = Batcher(self._finder(type_), patience=self.patience)
         return await reader(key)
 
-    async def insert(self, name: str, documents: list[Document]) -> bool:
+    async def insert(self, name: str, documents: Sequence[Mapping[str, Any]]) -> bool:
         """Insert documents by the shortest way; False: it is not known whether all are there, so insert them as usual."""
         client = self.mongodb.client
         if not isinstance(client, Client):
             return False
         concern = self.mongodb.write_concern.document
         return await client.lanes.insert(self.mongodb.name, name, documents, concern, CODEC_OPTIONS)
+
+    async def update(self, name: str, updates: list[Document]) -> bool:
+        """Update documents (`q` and `u` of each) by the shortest way; False: it is not known whether all are updated."""
+        client = self.mongodb.client
+        if not isinstance(client, Client):
+            return False
+        concern = self.mongodb.write_concern.document
+        return await client.lanes.update(self.mongodb.name, name, updates, concern, CODEC_OPTIONS)
 
     def _finder(self, type_: str) -> Callable[[list[str]], Awaitable[list[Document | None]]]:
         async def find(keys: list[str]) -> list[Document | None]:

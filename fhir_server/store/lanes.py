@@ -1,8 +1,8 @@
-"""Reads on connections of their own, past the parts of PyMongo that cost the most.
+"""Reads, and writes that may be repeated, on connections of their own, past the parts of PyMongo that cost the most.
 
 A `find` through PyMongo takes this process four times the work that its two messages do: a connection is checked out
 under locks, each answer is awaited by two tasks and a timer, and a cursor is made (docs/decisions/0009-lanes.md has the
-figures). A lane is a connection that PyMongo has made, authenticated and handed out, on which one read at a time is
+figures). A lane is a connection that PyMongo has made, authenticated and handed out, on which one command at a time is
 sent and awaited.
 
 A lane answers only what went well. Whatever did not (an error of the server, a lost connection, an answer of several
@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import itertools
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import bson
@@ -73,7 +73,7 @@ class Lanes:
         self,
         database: str,
         collection: str,
-        documents: list[Document],
+        documents: Sequence[Mapping[str, Any]],
         write_concern: Document,
         codec_options: CodecOptions[Document],
     ) -> bool:
@@ -84,9 +84,30 @@ class Lanes:
         Raises:
             ServerSelectionTimeoutError: MongoDB is away.
         """
-        command = {"insert": collection, "documents": documents, "ordered": False, "writeConcern": write_concern}
+        command = {"insert": collection, "documents": list(documents), "ordered": False, "writeConcern": write_concern}
+        return await self._write(database, command, len(documents), codec_options)
+
+    async def update(
+        self,
+        database: str,
+        collection: str,
+        updates: list[Document],
+        write_concern: Document,
+        codec_options: CodecOptions[Document],
+    ) -> bool:
+        """Update documents; False: whether all are updated is not known, so ask PyMongo.
+
+        Only for updates that change nothing where they have been made already, and of which that can be seen.
+
+        Raises:
+            ServerSelectionTimeoutError: MongoDB is away.
+        """
+        command = {"update": collection, "updates": updates, "ordered": False, "writeConcern": write_concern}
+        return await self._write(database, command, len(updates), codec_options)
+
+    async def _write(self, database: str, command: Document, count: int, codec_options: CodecOptions[Document]) -> bool:
         _, reply = await self._ask(database, command, codec_options)
-        return reply is not None and reply.get("n") == len(documents) and "writeConcernError" not in reply
+        return reply is not None and reply.get("n") == count and "writeConcernError" not in reply
 
     async def _ask(
         self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]

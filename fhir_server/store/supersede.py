@@ -9,8 +9,9 @@ next update finds the copy in its place.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
+from bson.raw_bson import RawBSONDocument
 from pymongo import DeleteMany, ReplaceOne, UpdateOne
 from pymongo.errors import BulkWriteError, PyMongoError
 
@@ -21,6 +22,8 @@ from fhir_server.store.versions import current_key, history_key
 from fhir_server.store.writes import VersionConflictError
 
 Result = BaseException | None
+LARGEST_COMMAND: Final = 8_000_000
+"""Bytes of documents that one command may have; PyMongo sends more than that in several."""
 
 
 async def supersede(database: Database, type_: str, items: Sequence[Item]) -> list[Result]:
@@ -30,9 +33,10 @@ async def supersede(database: Database, type_: str, items: Sequence[Item]) -> li
     """
     results: list[Result] = [None] * len(items)
     known: set[int] = set()
-    copies = database.collection(type_ + HISTORY)
+    copies = [item.superseded for item in items if item.superseded is not None]
     try:
-        await copies.insert_many([item.superseded for item in items if item.superseded is not None], ordered=False)
+        if not (are_small(copies) and await database.insert(type_ + HISTORY, copies)):
+            await database.collection(type_ + HISTORY).insert_many(copies, ordered=False)
     except BulkWriteError as error:
         if error.details["writeConcernErrors"]:
             return [error] * len(items)
@@ -52,6 +56,10 @@ async def _replace(database: Database, type_: str, items: Sequence[Item], result
     places = [place for place, result in enumerate(results) if result is None]
     if not places:
         return results
+    current = [items[place] for place in places]
+    if are_small([item.current for item in current]) and await database.update(type_, [_statement(item) for item in current]):
+        return results
+    # Those that this has replaced are not replaced again, and their tokens tell that they were.
     try:
         done = await database.collection(type_).bulk_write([replacement(items[place]) for place in places], ordered=False)
         matched = done.matched_count
@@ -66,14 +74,14 @@ async def _replace(database: Database, type_: str, items: Sequence[Item], result
         return [error if result is None else result for result in results]
     won = [place for place in places if results[place] is None]
     if matched < len(won):
-        written = await _written(database, type_, [items[place] for place in won])
+        written = await tokens_of(database, type_, [items[place] for place in won])
         for place in won:
             if items[place].write.version.token not in written:
                 results[place] = VersionConflictError(type_, items[place].write.version.id)
     return results
 
 
-async def _written(database: Database, type_: str, items: Sequence[Item]) -> set[int]:
+async def tokens_of(database: Database, type_: str, items: Sequence[Item]) -> set[int]:
     """Return the tokens of those versions that are, or by now were, current."""
     versions = [(item.tenant, item.write.version) for item in items]
     current = {"_id": {"$in": [current_key(tenant, version.id) for tenant, version in versions]}}
@@ -97,10 +105,20 @@ async def _end(database: Database, type_: str, items: Sequence[Item]) -> None:
         await database.collection(type_ + HISTORY).bulk_write(changes, ordered=False)
 
 
+def are_small(documents: Sequence[RawBSONDocument]) -> bool:
+    """Tell whether documents fit into one command."""
+    return sum(len(document.raw) for document in documents) <= LARGEST_COMMAND
+
+
 def replacement(item: Item) -> "ReplaceOne[Any]":
     """Return what replaces a current version, unless somebody else was faster."""
+    statement = _statement(item)
+    return ReplaceOne(statement["q"], statement["u"])
+
+
+def _statement(item: Item) -> Document:
     number = item.write.previous.number if item.write.previous else 0
-    return ReplaceOne({"_id": current_key(item.tenant, item.write.version.id), "v": number}, item.current)
+    return {"q": {"_id": current_key(item.tenant, item.write.version.id), "v": number}, "u": item.current}
 
 
 def removals(items: Iterable[Item]) -> list[DeleteMany]:

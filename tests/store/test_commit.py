@@ -1,6 +1,7 @@
 """What writes that share a round trip owe each other: nobody fails, waits or vanishes for another's sake."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from decimal import Decimal
 from typing import Any
 
@@ -12,9 +13,10 @@ from fhir_server.config import Settings
 from fhir_server.exchange import utc_now
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.store.commit import Committer
-from fhir_server.store.database import HISTORY, Database
+from fhir_server.store.database import HISTORY, Database, connect
 from fhir_server.store.history import Wanted, find_versions
 from fhir_server.store.jobs import job
+from fhir_server.store.lanes import Lanes
 from fhir_server.store.repository import Repository
 from fhir_server.store.versions import Version
 from fhir_server.store.writes import Unit, VersionConflictError, Write, write
@@ -178,3 +180,60 @@ async def test_transactions_and_single_updates_of_one_resource_lose_no_version(r
     await asyncio.gather(alone(), alone(), together(), together())
     assert won > 5
     assert await numbers(repo, "both") == list(range(won + 1, 0, -1))
+
+
+@pytest.fixture
+async def direct(mongodb_uri: str, database: AsyncDatabase[dict[str, Any]], settings: Settings) -> AsyncIterator[Database]:
+    """The same database over a client that has lanes."""
+    async with connect(mongodb_uri, settings) as client:
+        yield Database(client[database.name], settings, lambda _: [])
+
+
+@pytest.fixture
+def losing(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Commands whose answers get lost; what they ask for is done."""
+    lost: list[str] = []
+    ask = Lanes._ask
+
+    async def unheard(self: Lanes, database: str, command: Any, codec_options: Any) -> Any:
+        answer = await ask(self, database, command, codec_options)
+        name = next(iter(command))
+        if name not in ("insert", "update"):
+            return answer
+        lost.append(name)
+        return None, None
+
+    monkeypatch.setattr(Lanes, "_ask", unheard)
+    return lost
+
+
+async def test_writes_whose_answers_get_lost_are_made_once(direct: Database, tenant: str, losing: list[str]) -> None:
+    repo = Repository(direct, Committer(direct), tenant)
+    first = [creation(f"c{number}") for number in range(4)]
+    assert await all_of(repo, first) == [None] * 4
+    second = [change(item.version, x=1) for item in first]
+    assert await all_of(repo, second) == [None] * 4
+    assert await all_of(repo, [change(item.version, x=2) for item in second]) == [None] * 4
+    assert [await numbers(repo, item.version.id) for item in first] == [[3, 2, 1]] * 4
+    assert {*losing} == {"insert", "update"}
+
+
+async def test_of_two_that_write_the_same_one_loses_also_where_answers_get_lost(
+    direct: Database, tenant: str, losing: list[str]
+) -> None:
+    repo = Repository(direct, Committer(direct), tenant)
+    other = Repository(direct, Committer(direct), tenant)
+    outcomes = [*await all_of(repo, [creation("same", x=1)]), *await all_of(other, [creation("same", x=2)])]
+    assert outcomes[0] is None
+    assert isinstance(outcomes[1], VersionConflictError)
+
+    current = await repo.current("Basic", "same")
+    assert current is not None
+    found = await asyncio.gather(
+        all_of(repo, [change(current, x=3)]), all_of(other, [change(current, x=4)]), all_of(repo, [change(current, x=5)])
+    )
+    outcomes = [outcome for some in found for outcome in some]
+    assert outcomes.count(None) == 1
+    assert sum(isinstance(outcome, VersionConflictError) for outcome in outcomes) == 2
+    assert await numbers(repo, "same") == [2, 1]
+    assert losing
