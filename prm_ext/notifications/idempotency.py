@@ -12,7 +12,6 @@ next one goes on with the same `nonce`, by which what was written already is fou
 import contextlib
 import hashlib
 import json
-import uuid
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +26,7 @@ from pymongo.errors import DuplicateKeyError, PyMongoError
 from fhir_server.engine import translated
 from fhir_server.exchange import Context, utc_now
 from fhir_server.fhir.outcome import FhirError, Issue, bad_request, unprocessable
+from fhir_server.interactions.writing import new_id
 from fhir_server.store.database import Database, Document
 from prm_ext.common.context import context_of
 from prm_ext.common.problems import ProblemRoute, problem_of
@@ -48,7 +48,7 @@ class Begun:
 
     id: str
     nonce: str
-    """The same for all attempts at the request."""
+    """The same for all attempts at the request; it may be an id."""
     first: bool = True
     """Whether nobody has attempted it before."""
 
@@ -77,7 +77,7 @@ class Keys:
         """
         id_ = _hash(ctx.tenant, ctx.principal.issuer, ctx.principal.id, ctx.principal.client, key)
         await self._prepare()
-        now, begun = utc_now(), Begun(id_, uuid.uuid4().hex)
+        now, begun = utc_now(), Begun(id_, new_id())
         new: Document = {"_id": id_, "t": ctx.tenant, "print": fingerprint, "nonce": begun.nonce, "state": "open"}
         try:
             await self._collection.insert_one({**new, "lease": now + LEASE, "created": now})

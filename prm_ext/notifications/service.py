@@ -8,6 +8,7 @@ from fhir_server.exchange import Call, Context, Resource
 from fhir_server.fhir.outcome import FhirError, conflict, not_found
 from fhir_server.resources.communication_request import IDEMPOTENCY
 from fhir_server.resources.unique import holder_of
+from fhir_server.security.repository import CHANGING
 from fhir_server.store.database import Document
 from prm_ext.common.problems import MappedError, refused
 from prm_ext.notifications import codes
@@ -23,7 +24,6 @@ from prm_ext.notifications.wording import Wording
 
 ATTEMPTS: Final = 10
 _OUTRUN: Final = frozenset({409, 412})
-_CONFLICT: Final = 409
 _WITHDRAWN: Final = frozenset({"revoked", "entered-in-error"})
 
 
@@ -83,25 +83,34 @@ class Notifications:
             kind=body.category or (template.category if template is not None else "message"),
             metadata=body.metadata,
             when=occurrence_of(body) if isinstance(body, Schedule) else {},
-            key=self._nonce,
+            key="" if self._names_ids else self._nonce,
             requester=self._ctx.principal.fhir_user,
             security=labels,
         )
         return await wording.request(wanted, template, patient)
 
     async def _create(self, request: Resource) -> Resource:
+        """Store a request; of several attempts at the same the first does."""
+        named = self._nonce and self._names_ids
+        call = Call("create", TYPE, resource=request)
+        if named:
+            call = Call("update", TYPE, self._nonce, resource={**request, "id": self._nonce}, if_none_match="*")
         try:
-            reply = await self._ctx.dispatch(self._ctx, Call("create", TYPE, resource=request))
+            return (await self._ctx.dispatch(self._ctx, call)).resource or {}
         except FhirError as error:
-            holder = await self._holder() if error.status == _CONFLICT and self._nonce else ""
+            holder = ""
+            if self._nonce and error.status in _OUTRUN:
+                holder = self._nonce if named else await holder_of(self._ctx, TYPE, IDEMPOTENCY, self._nonce)
             if not holder:
                 raise MappedError(error, field_of) from None
-            # An earlier attempt has written it, and nobody got to know.
-            return await self._sight.request(holder)
-        return reply.resource or {}
+        # An earlier attempt has written it, and nobody got to know.
+        return await self._sight.request(holder)
 
-    async def _holder(self) -> str:
-        return await holder_of(self._ctx, TYPE, IDEMPOTENCY, self._nonce)
+    @property
+    def _names_ids(self) -> bool:
+        """Whether an id may be chosen, which costs less than to claim an identifier."""
+        access = self._ctx.access
+        return self._ctx.settings.update_create and (access is None or not access.is_confined(TYPE, CHANGING))
 
     async def get(self, id_: str) -> Found:
         """Return a notification.

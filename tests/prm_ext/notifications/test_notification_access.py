@@ -10,11 +10,13 @@ import pytest
 from fastapi import APIRouter, FastAPI
 
 from fhir_server.config import Settings
-from fhir_server.exchange import Call
+from fhir_server.exchange import Call, utc_now
 from fhir_server.extension import load
 from prm_ext.notifications.api import add_routes
 from prm_ext.notifications.campaigning import Campaigning
 from prm_ext.notifications.campaigns import Ledger
+from prm_ext.notifications.idempotency import COLLECTION as KEYS
+from prm_ext.notifications.idempotency import LEASE
 from prm_ext.notifications.listing import READ
 from tests.prm_ext.notifications.api_world import BASE, EXTENSIONS, PHONE
 from tests.prm_ext.notifications.pipeline import Pipeline
@@ -25,6 +27,7 @@ DESK = {"scope": "user/*.cruds", "roles": ["front_desk"], "sub": "desk", "fhirUs
 READER = {"scope": "user/*.rs", "roles": ["read_only"], "sub": "reader"}
 PATIENT = {"scope": "patient/*.cruds", "roles": ["patient"], "patient": "p1", "sub": "p1", "fhirUser": "Patient/p1"}
 REQUESTS_ONLY = {"scope": "patient/CommunicationRequest.rs", "patient": "p1", "sub": "app"}
+DESK_OF_P1 = {"scope": "patient/*.cruds", "patient": "p1", "sub": "proxy"}
 ONE = {"resourceType": "CommunicationRequest", "status": "active", "payload": [{"contentString": "Hello."}]}
 
 
@@ -220,6 +223,21 @@ async def test_keys_of_different_people_do_not_meet(guarded: Guarded) -> None:
         answer = await client.post("/send", json={"to": PHONE, "body": "x"}, headers={"Idempotency-Key": "same"})
         ids.add(answer.json()["id"])
     assert len(ids) == 2
+
+
+@pytest.mark.parametrize("claims", [ADMIN, DESK_OF_P1], ids=["whoever may choose ids", "who may not"])
+async def test_an_attempt_that_died_is_found_again(guarded: Guarded, database: Any, claims: dict[str, Any]) -> None:
+    await patients(guarded.pipeline)
+    client, ids = await guarded.client(claims), set()
+    for _ in range(2):
+        body = {"patient_id": "p1", "body": "x"}
+        answer = await client.post("/send", json=body, headers={"Idempotency-Key": "k"})
+        assert answer.status_code == 201, answer.text
+        ids.add(answer.json()["id"])
+        died = {"$set": {"state": "open", "lease": utc_now() - LEASE}}
+        await database[KEYS].update_one({"t": guarded.pipeline.tenant}, died)
+    assert len(ids) == 1
+    assert len(await guarded.pipeline.search("CommunicationRequest")) == 1
 
 
 async def test_a_campaign_is_written_under_what_who_began_it_may_do(guarded: Guarded) -> None:
