@@ -86,6 +86,10 @@ class Results:
             if previous is not None and previous.resource is None:
                 return  # Somebody has deleted it.
             before = previous.resource if previous is not None else None
+            if before is not None:
+                # Read after what is to be replaced, so that it is not older than what that was made of.
+                found = await self._means.deliveries.get(found["_id"]) or found
+                message = found["messages"][place] if found.get("messages") else message
             base = before if before is not None else _made(found, place, message, request)
             resource = _moved(base, found, message)
             if before is not None and all(before.get(name) == resource.get(name) for name in _MOVING):
@@ -108,6 +112,10 @@ class Results:
             previous = await ctx.repo.current("CommunicationRequest", found["request"])
             resource = previous.resource if previous is not None else None
             if resource is None or resource["status"] != "active" or found["status"] == "cancelled":
+                return
+            # Read after it: who revived the delivery has made the request active again before.
+            found = await self._means.deliveries.get(found["_id"]) or found
+            if found["state"] != "done":
                 return
             changed = {**resource, "status": "completed"}
             if found["status"] == "failed":

@@ -10,6 +10,8 @@ import pytest
 
 from fhir_server.config import Settings
 from prm_ext.notifications import codes
+from prm_ext.notifications.channels.channel import Receipt
+from prm_ext.notifications.receipts import Receipts
 from tests.prm_ext.notifications.pipeline import Pipeline
 from tests.providers.behaviour import Behaviour
 from tests.providers.stand_ins import StandIns, running
@@ -450,3 +452,15 @@ async def test_an_edit_does_not_drop_an_occurrence_that_waits_for_the_end_of_qui
         first, second = await pipeline.deliveries()
         assert (first["at"], first["state"]) == (now, "sent")
         assert (second["at"], second["version"]) == (now + timedelta(hours=8), 2)
+
+
+async def test_who_shows_a_delivery_late_does_not_undo_what_came_after(pipeline: Pipeline, providers: StandIns) -> None:
+    await sent(pipeline, patient(), request(SMS))
+    (old,) = await pipeline.deliveries()
+    (entry,) = providers.ledger.entries
+    receipt = Receipt("k", "delivered", datetime.now(UTC), provider_id=entry.id)
+    assert await Receipts(pipeline.means, pipeline.contexts.of_tenant).take(pipeline.ctx, "twilio", [receipt]) == 1
+    await pipeline.results.show(old)
+    (found,) = await communications(pipeline)
+    assert found["status"] == "completed"
+    assert (await pipeline.read("CommunicationRequest", "r"))["status"] == "completed"
