@@ -182,7 +182,6 @@ def flat(tenant: str, seen: Seen) -> dict[str, Any]:
     """Return a notification in its flat form."""
     request, found = seen.request, seen.delivery or {}
     message: Document = (found.get("messages") or [{}])[-1]
-    created = found.get("created")
     channels = codes.channels_of(request.get("medium"))
     recipient: Resource = next(iter(request.get("recipient", ())), request.get("subject", {}))
     who = str(found.get("recipient", recipient.get("reference", "")))
@@ -197,7 +196,7 @@ def flat(tenant: str, seen: Seen) -> dict[str, Any]:
         "metadata": metadata_of(request),
         "status": found.get("status") or _STATUS.get(request["status"], "queued"),
         "sent_at": _last(found, "sent"),
-        "created_at": instant(created) if created else request.get("authoredOn") or request["meta"]["lastUpdated"],
+        "created_at": instant(found["created"]) if found else asked_at(request),
         "updated_at": instant(found["updated"]) if found else request["meta"]["lastUpdated"],
         "patient_id": _id_of(who, "Patient") or _id_of(request.get("subject", {}).get("reference", ""), "Patient"),
         "appointment_id": next(
@@ -217,6 +216,12 @@ def flat(tenant: str, seen: Seen) -> dict[str, Any]:
         "communication_id": message.get("id"),
     }
     return values | _failure(found)
+
+
+def asked_at(request: Resource) -> str:
+    """Return when a request was asked for, where it is not planned yet."""
+    meta = request["meta"]
+    return str(meta["lastUpdated"] if meta["versionId"] == "1" else request.get("authoredOn") or meta["lastUpdated"])
 
 
 def _failure(found: Mapping[str, Any]) -> dict[str, Any]:

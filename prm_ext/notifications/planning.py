@@ -96,8 +96,10 @@ async def _plan_occurrence(ctx: Context, means: Means, version: Version, request
         return False
     common = {**facts(ctx, means, version, request, occurrence), **refusal}
     alone = len(targets) == 1 and not occurrence.key
+    # The same whoever plans it, and when.
+    created = version.last_updated if after is None else ctx.now()
     documents = [
-        _document(ctx.tenant, request["id"], occurrence, target, {**common, "alone": alone}, ctx.now()) for target in targets
+        _document(ctx.tenant, request["id"], occurrence, target, {**common, "alone": alone}, created) for target in targets
     ]
     await _store(means, version.number, documents)
     if refusal:

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from fhir_server.store.database import Document
 from fhir_server.store.versions import instant
-from prm_ext.notifications.mapping import Seen
+from prm_ext.notifications.mapping import Seen, asked_at
 from prm_ext.notifications.output import TimelineEntry
 
 _ORDER: Final = ("created", "scheduled", "attempt", "sent", "delivered", "read", "failed", "cancelled")
@@ -17,8 +17,7 @@ def timeline_of(seen: Seen, now: datetime) -> list[TimelineEntry]:
     """Return all that has happened, and when it is due where that is still to come."""
     found = seen.delivery
     if found is None:
-        created = seen.request.get("authoredOn") or seen.request["meta"]["lastUpdated"]
-        return [TimelineEntry(at=created, event="created")]
+        return [TimelineEntry(at=asked_at(seen.request), event="created")]
     entries = sorted(_entries(found, now), key=lambda one: (one[0], _ORDER.index(one[1]["event"])))
     return [TimelineEntry(at=instant(at), **{name: value for name, value in one.items() if value}) for at, one in entries]
 

@@ -30,6 +30,7 @@ async def test_a_message_is_accepted_queued_and_sent(world: World) -> None:
     await world.pipeline.run()
     found = await world.read(queued["id"])
     assert (found["status"], found["to"], found["body"]) == ("delivered", PHONE, "Please call us.")
+    assert found["created_at"] == queued["created_at"]
     assert (found["metadata"], found["provider"], found["attempts"]) == ({"a": [1]}, "console", 1)
     assert [one["event"] for one in found["timeline"]][:2] == ["created", "attempt"]
     assert found["provider_message_id"] == found["communication_id"]
