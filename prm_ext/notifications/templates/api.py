@@ -6,8 +6,9 @@ from fastapi import APIRouter, Header, Query, Response
 
 from fhir_server.exchange import Context
 from prm_ext.common.context import CurrentContext
-from prm_ext.common.problems import RESPONSES, ProblemRoute
+from prm_ext.common.problems import RESPONSES
 from prm_ext.notifications.channels.channel import Channel
+from prm_ext.notifications.idempotency import IdempotentRoute
 from prm_ext.notifications.settings import NotificationSettings
 from prm_ext.notifications.templates.flat import shown
 from prm_ext.notifications.templates.model import Status, Template
@@ -30,7 +31,7 @@ PREFIX = "/api/v1/prm/notifications/templates"
 
 def template_router(settings: NotificationSettings) -> APIRouter:
     """Return the routes, below `/templates`."""
-    router = APIRouter(prefix="/templates", route_class=ProblemRoute, responses=RESPONSES, tags=["Templates of messages"])
+    router = APIRouter(prefix="/templates", route_class=IdempotentRoute, responses=RESPONSES, tags=["Templates of messages"])
 
     @router.post("", status_code=201, summary="Create a template")
     @router.post("/", status_code=201, include_in_schema=False)

@@ -30,6 +30,13 @@ async def test_a_request_that_is_sent_again_is_done_once_and_answered_the_same(w
     assert len((await world.get("")).json()["items"]) == 1
 
 
+async def test_a_template_that_is_sent_again_is_made_once(world: World) -> None:
+    body = {"name": "news", "body": "News for {patient_name}.", "category": "health-tips"}
+    first, again = [await world.post("/templates", body, Idempotency_Key="k") for _ in range(2)]
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert (again.json(), again.headers["ETag"]) == (first.json(), first.headers["ETag"])
+
+
 async def test_another_key_is_another_message(world: World) -> None:
     ids = [(await world.post("/send", BODY, Idempotency_Key=key)).json()["id"] for key in ("a", "b")]
     ids.append((await world.post("/send", BODY)).json()["id"])
