@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final
 
-from fhir_server.exchange import Context
+from fhir_server.exchange import Call, Context
 from fhir_server.fhir.outcome import forbidden
 from fhir_server.security.repository import READING
 from fhir_server.store.database import Document
@@ -23,7 +23,7 @@ async def outbox_of(ctx: Context, means: Means, *, channel: Channel | None, to: 
         FhirError: 400, the cursor is none; 403, no Communication may be read.
     """
     if ctx.access is not None and (
-        not ctx.access.may("Communication", "r") or ctx.access.limits.hidden.get("Communication", frozenset()) & _TEXTS
+        not ctx.access.may("Communication", "s") or ctx.access.limits.hidden.get("Communication", frozenset()) & _TEXTS
     ):
         raise forbidden(
             "You may not read what messages say; that takes a scope such as user/Communication.rs, and a role for it."
@@ -39,10 +39,14 @@ async def outbox_of(ctx: Context, means: Means, *, channel: Channel | None, to: 
 
 
 async def _readable(ctx: Context, messages: Sequence[Document]) -> list[Document]:
-    if ctx.access is None or not ctx.access.is_confined("Communication", READING):
+    if ctx.access is None or not messages:
         return list(messages)
-    current = await ctx.repo.currents(("Communication", one["_id"]) for one in messages)
-    shown = {version.id for version in current if not version.deleted}
+    # Asked for as at the FHIR door, so that the audit trail has it.
+    params = (("_id", ",".join(one["_id"] for one in messages)), ("_count", str(len(messages))), ("_total", "none"))
+    bundle = (await ctx.dispatch(ctx, Call("search-type", "Communication", params=params))).resource or {}
+    if not ctx.access.is_confined("Communication", READING):
+        return list(messages)
+    shown = {entry["resource"]["id"] for entry in bundle.get("entry", ()) if entry["search"]["mode"] == "match"}
     return [one for one in messages if one["_id"] in shown]
 
 

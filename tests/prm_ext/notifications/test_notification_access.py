@@ -142,6 +142,13 @@ async def test_what_was_said_and_where_it_went_takes_more_than_the_request(guard
     assert (await client.get("/outbox")).status_code == 403
 
 
+async def test_the_outbox_shows_what_may_be_read_of_it(guarded: Guarded) -> None:
+    await requests(guarded.pipeline)
+    for claims, count in ((ADMIN, 3), (PATIENT, 2)):
+        found = (await (await guarded.client(claims)).get("/outbox", params={"limit": 10})).json()
+        assert (len(found["items"]), found["next_cursor"]) == (count, None)
+
+
 async def test_who_may_read_no_requests_is_told_so(guarded: Guarded) -> None:
     client = await guarded.client({"scope": "user/Patient.rs", "roles": ["clinician"]})
     for path in ("", "/r1", "/stats"):
