@@ -72,12 +72,18 @@ def _written(number: PhoneNumber) -> str:
 def _parsed(text: str, region: str) -> PhoneNumber | None:
     if len(text) > LONGEST_PHONE:
         return None
+    number, reason = _judged(text, region)
+    return number if reason == ValidationResult.IS_POSSIBLE else None
+
+
+@lru_cache(maxsize=1024)
+def _judged(text: str, region: str) -> tuple[PhoneNumber | None, int]:
+    """Return the number that a text is read as, and whether it is a possible one."""
     try:
         number = phonenumbers.parse(text, region)
     except NumberParseException:
-        return None
-    possible = phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE
-    return number if possible else None
+        return None, ValidationResult.INVALID_LENGTH
+    return number, phonenumbers.is_possible_number_with_reason(number)
 
 
 @lru_cache(maxsize=16384)
@@ -85,11 +91,8 @@ def may_be_phone(text: str, region: str) -> bool:
     """Tell whether a text can be a phone number of some country, also one that is dialled within an area only."""
     if normal_phone(text, region):
         return True
-    try:
-        number = phonenumbers.parse(_CHANNEL.sub("", text.strip())[:LONGEST_PHONE], region)
-    except NumberParseException:
-        return False
-    return bool(phonenumbers.is_possible_number_with_reason(number) == ValidationResult.IS_POSSIBLE_LOCAL_ONLY)
+    _, reason = _judged(_CHANNEL.sub("", text.strip())[:LONGEST_PHONE], region)
+    return reason == ValidationResult.IS_POSSIBLE_LOCAL_ONLY
 
 
 def is_with_more(text: str, region: str) -> bool:

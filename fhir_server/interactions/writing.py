@@ -65,9 +65,13 @@ def check_valid(ctx: Context, resource: Resource) -> None:
 
 async def planned(ctx: Context, resource: Resource, *, id_: str, method: str, previous: Version | None = None) -> Write:
     """Return the write of a valid resource that a client wants stored, with its hooks run and its index entries."""
+
+    def before() -> Resource | None:
+        return previous.resource if previous else None
+
     if ctx.access is not None:
-        resource = retained(ctx.access, resource, previous.resource if previous else None)
-    resource = settled(ctx, resource, previous.resource if previous else None)
+        resource = retained(ctx.access, resource, before)
+    resource = settled(ctx, resource, before)
     resource, issues = await followed(ctx, resource, id_)
     found = await drafted(ctx, resource, id_=id_, method=method, previous=previous)
     return replace(found, issues=(*issues, *found.issues)) if issues else found

@@ -9,9 +9,10 @@ from fhir_server.config import Settings
 from fhir_server.exchange import Resource
 from fhir_server.fhir.contact import PHONE_SYSTEMS, is_with_more, may_be_email, may_be_phone
 from fhir_server.fhir.outcome import FhirError, Issue
+from fhir_server.store.versions import Version
 
 
-def contact_issues(patient: Resource, settings: Settings, *, previous: Resource | None = None) -> tuple[Issue, ...]:
+def contact_issues(patient: Resource, settings: Settings, *, previous: Version | None = None) -> tuple[Issue, ...]:
     """Return a warning for each address of the patient, and of its contacts, that can not be right.
 
     What the version before has too is not judged again, so that a patient from before a stricter rule can be changed. A
@@ -20,14 +21,18 @@ def contact_issues(patient: Resource, settings: Settings, *, previous: Resource 
     Raises:
         FhirError: 422 with all that can not be right, where the settings refuse them.
     """
-    known = {(system, value) for _, system, value in _addresses(previous)} if previous else set()
     region, refuses = settings.phone_region, settings.invalid_contacts == "refuse"
+    odd = [one for one in _addresses(patient) if not _may_be(one[1], one[2], region)]
+    if not odd:
+        return ()
+    before = previous.resource if previous else None
+    known = {(system, value) for _, system, value in _addresses(before)} if before else set()
     issues = tuple(
         Issue(
             "value", _text(system, value, region), (path,), "error" if refuses and _is_none(system, value, region) else "warning"
         )
-        for path, system, value in _addresses(patient)
-        if not _may_be(system, value, region) and (system, value) not in known
+        for path, system, value in odd
+        if (system, value) not in known
     )
     refused = [issue for issue in issues if issue.severity == "error"]
     if refused:

@@ -21,7 +21,7 @@ class PatientBehaviour(Behaviour):
                 patient is probably there already.
         """
         settings = ctx.settings.of(ctx.tenant)
-        issues = contact_issues(draft.resource, settings, previous=draft.previous.resource if draft.previous else None)
+        issues = contact_issues(draft.resource, settings, previous=draft.previous)
         if issues:
             draft = replace(draft, issues=(*draft.issues, *issues))
         if draft.creates and settings.duplicates == "reject":

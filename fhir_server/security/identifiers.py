@@ -3,6 +3,7 @@
 docs/patients.md
 """
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from fhir_server.exchange import Context, Reply, Resource
@@ -41,8 +42,10 @@ def shown_reply(ctx: Context, reply: Reply) -> Reply:
     return reply if resource is reply.resource else replace(reply, resource=resource)
 
 
-def settled(ctx: Context, resource: Resource, previous: Resource | None) -> Resource:
+def settled(ctx: Context, resource: Resource, previous: Callable[[], Resource | None]) -> Resource:
     """Return the resource with the values that masked ones stand for, which whoever reads masked values sends back.
+
+    `previous` gives the version before; it is asked only where that matters.
 
     Raises:
         FhirError: 422, a masked value stands for none, or a social security number can be none.
@@ -51,7 +54,7 @@ def settled(ctx: Context, resource: Resource, previous: Resource | None) -> Reso
     own = resource.get("identifier", ())
     places = [place for place, one in enumerate(own) if one.get("system") in protected.names] if isinstance(own, list) else []
     if seen(ctx) != "full" or any(is_masked(own[place]) for place in places):
-        restoring = Restoring(previous, protected)
+        restoring = Restoring(previous(), protected)
         resource = restoring.restore(resource)
         if restoring.missing:
             raise _nothing_behind(restoring.missing)
@@ -69,18 +72,20 @@ def _nothing_behind(paths: list[str]) -> FhirError:
     return FhirError(422, [Issue("value", text, (path,)) for path in paths])
 
 
-def _check(resource: Resource, places: list[int], previous: Resource | None) -> None:
+def _check(resource: Resource, places: list[int], previous: Callable[[], Resource | None]) -> None:
     """Refuse social security numbers that can be none, unless they were there before, and ids that tell one."""
     identifiers = resource["identifier"]
-    kept = {one.get("value") for one in (previous or {}).get("identifier", ())} if previous else set()
     name = resource["resourceType"]
+    odd = [
+        place
+        for place in places
+        if main_name(identifiers[place]["system"]) == SSN and (value := identifiers[place].get("value")) and not is_ssn(value)
+    ]
+    kept = {one.get("value") for one in (previous() or {}).get("identifier", ())} if odd else set()
     issues = [
         Issue("value", "This is no social security number: nine digits, as 123-45-6789.", (f"{name}.identifier[{place}].value",))
-        for place in places
-        if main_name(identifiers[place]["system"]) == SSN
-        and not is_ssn(value := identifiers[place].get("value", ""))
-        and value
-        and value not in kept
+        for place in odd
+        if identifiers[place]["value"] not in kept
     ]
     if issues:
         raise FhirError(422, issues)

@@ -1,6 +1,6 @@
 """What is shown of a resource: without the elements that the policy hides, and without the narrative, which may repeat them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -82,7 +82,7 @@ def shown(access: Permissions, resource: Resource) -> Resource:
     )
 
 
-def retained(access: Permissions, resource: Resource, previous: Resource | None) -> Resource:
+def retained(access: Permissions, resource: Resource, previous: Callable[[], Resource | None]) -> Resource:
     """Return a new version with the hidden elements as they were: who does not see them can neither set nor remove them.
 
     Raises:
@@ -91,7 +91,7 @@ def retained(access: Permissions, resource: Resource, previous: Resource | None)
     names = access.limits.hidden.get(resource.get("resourceType", ""))
     if not names:
         return resource
-    old = previous or {}
+    old = previous() or {}
     for member, value in resource.items():
         if _is_among(member, names) and value != old.get(member):
             raise forbidden(f"You may not set {resource['resourceType']}.{member}; leave it out, and it stays as it is.", member)

@@ -149,8 +149,9 @@ def _chosen(ctx: Context, result: Resource, pair: Pair) -> Resource:
     """Return the result that the client wants, with what it does not see of either patient in its place."""
     source, target = pair[0].resource or {}, pair[1].resource or {}
     if ctx.access is not None:
-        result = retained(ctx.access, result, target)
-    return settled(ctx, result, target | {"identifier": [*target.get("identifier", ()), *source.get("identifier", ())]})
+        result = retained(ctx.access, result, lambda: target)
+    before = target | {"identifier": [*target.get("identifier", ()), *source.get("identifier", ())]}
+    return settled(ctx, result, lambda: before)
 
 
 async def _patients(ctx: Context, request: Asked, pair: Pair) -> tuple[Write, Write]:
