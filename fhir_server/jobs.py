@@ -8,11 +8,13 @@ who queues looks again after a while, and who works begins with a conditional ch
 import asyncio
 import threading
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from celery import Celery
-from kombu.entity import Queue
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+if TYPE_CHECKING:
+    from celery import Celery
 
 URGENT: Final = "urgent"
 USUAL: Final = "usual"
@@ -22,8 +24,16 @@ _VISIBILITY_SECONDS: Final = 900
 _TIMEOUT_SECONDS: Final = 5
 
 
-def celery_app(redis_url: str, namespace: str) -> Celery:
+class QueueError(RuntimeError):
+    """The broker does not take work now."""
+
+
+def celery_app(redis_url: str, namespace: str) -> "Celery":
     """Return the application, whose queues are those of a namespace: servers of different databases share a Redis."""
+    # They take half a second to import, and most processes that know of jobs queue none.
+    from celery import Celery  # noqa: PLC0415
+    from kombu.entity import Queue  # noqa: PLC0415
+
     app = Celery("fhir", broker=redis_url, set_as_current=False)
     app.conf.update(
         task_acks_late=True,
@@ -64,7 +74,8 @@ class JobQueue:
     """Where work is queued. It may be used by all coroutines of a process."""
 
     def __init__(self, redis_url: str, namespace: str) -> None:
-        self._app = celery_app(redis_url, namespace)
+        self._url = redis_url
+        self._made: Celery | None = None
         self._redis = Redis.from_url(redis_url, socket_timeout=_TIMEOUT_SECONDS, socket_connect_timeout=_TIMEOUT_SECONDS)
         self._namespace = namespace
         self._lock = threading.Lock()
@@ -73,19 +84,40 @@ class JobQueue:
         """Queue pieces of work, each by its arguments.
 
         Raises:
-            OperationalError: kombu's, when the broker does not take them; some may be queued by then.
+            QueueError: the broker does not take them; some may be queued by then.
         """
         await asyncio.to_thread(self._put, task_name(job), list(pieces), URGENT if urgent else USUAL)
 
     def _put(self, name: str, pieces: list[Sequence[str]], queue: str) -> None:
+        from kombu.exceptions import OperationalError  # noqa: PLC0415 -- see `celery_app`
+
+        try:
+            self._send(name, pieces, queue)
+        except (OperationalError, RedisError, OSError) as error:
+            raise QueueError(type(error).__name__) from error
+
+    def _send(self, name: str, pieces: list[Sequence[str]], queue: str) -> None:
         # One at a time: a connection of kombu's is for one thread.
         with self._lock, self._app.producer_pool.acquire(block=True, timeout=_TIMEOUT_SECONDS) as producer:
             for piece in pieces:
                 self._app.send_task(name, args=list(piece), queue=queue, producer=producer, retry=False, ignore_result=True)
 
+    @property
+    def _app(self) -> "Celery":
+        if self._made is None:
+            self._made = celery_app(self._url, self._namespace)
+        return self._made
+
     async def waiting(self) -> int:
-        """Return how many pieces no worker has taken yet."""
-        lengths: list[Any] = [await self._length(f"{self._namespace}:{queue}") for queue in (URGENT, USUAL)]
+        """Return how many pieces no worker has taken yet.
+
+        Raises:
+            QueueError: the broker does not answer.
+        """
+        try:
+            lengths: list[Any] = [await self._length(f"{self._namespace}:{queue}") for queue in (URGENT, USUAL)]
+        except (RedisError, OSError) as error:
+            raise QueueError(type(error).__name__) from error
         return sum(int(length) for length in lengths)
 
     async def _length(self, key: str) -> Any:
@@ -94,4 +126,5 @@ class JobQueue:
     async def close(self) -> None:
         """Give free the connections."""
         await self._redis.aclose()
-        await asyncio.to_thread(self._app.close)
+        if self._made is not None:
+            await asyncio.to_thread(self._made.close)

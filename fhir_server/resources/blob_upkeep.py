@@ -6,12 +6,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 import structlog
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
 
 from fhir_server.blobs import Blobs
 from fhir_server.exchange import Context
-from fhir_server.jobs import JobQueue
+from fhir_server.jobs import JobQueue, QueueError
 from fhir_server.resources.blob_gc import collect
 
 SCAN_JOB: Final = "scan-content"
@@ -44,7 +42,7 @@ async def queue_scans(blobs: Blobs, queue: JobQueue) -> bool:
         if not await queue.waiting():
             pieces = [(document["t"], document["h"]) async for document in blobs.records.pending()]
             await queue.put(SCAN_JOB, pieces)
-    except (OperationalError, RedisError, OSError):
+    except QueueError:
         return False
     return True
 

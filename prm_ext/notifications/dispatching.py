@@ -14,13 +14,12 @@ from datetime import timedelta
 from typing import Any, Final
 
 import structlog
-from kombu.exceptions import OperationalError
 from pymongo import ASCENDING
 from redis.exceptions import RedisError
 
 from fhir_server.events.consumer import ContextOf
 from fhir_server.exchange import utc_now
-from fhir_server.jobs import JobQueue
+from fhir_server.jobs import JobQueue, QueueError
 from prm_ext.notifications.means import Means, MeansOf
 from prm_ext.notifications.records import PRIORITY
 from prm_ext.notifications.results import Results
@@ -138,9 +137,9 @@ class Dispatcher:
             return 0
         try:
             await queue.put(JOB, [(one["_id"], token) for one in claimed], urgent=lane.urgent)
-        except (OperationalError, RedisError, OSError) as error:
+        except QueueError as error:
             # Some may be queued all the same; a worker then finds that they are not claimed any more.
-            structlog.get_logger().warning("notifications can not be queued now", reason=type(error).__name__)
+            structlog.get_logger().warning("notifications can not be queued now", reason=str(error))
             await deliveries.release(token, utc_now())
             return 0
         return len(claimed)

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fhir_server.store.database import Document
-from prm_ext.notifications.channels.channel import Accepted, Channel, Failure, Outcome, Receipt, Refused, Unknown
+from prm_ext.notifications.channels.channel import Accepted, Failure, Outcome, Receipt, Refused, Unknown
 from prm_ext.notifications.records import RANK, Status
 from prm_ext.notifications.settings import NotificationSettings
 
@@ -259,13 +259,3 @@ def _done(found: Document) -> Document:
 
 def _higher(one: str, other: str) -> str:
     return other if RANK[other] > RANK[one] else one
-
-
-def next_channel(found: Mapping[str, Any], channels: Sequence[Channel]) -> Channel | None:
-    """Return the channel to try: the current message's, or the first that has not been given up."""
-    message = message_of(found)
-    if message is not None:
-        current: Channel = message["channel"]
-        return current
-    given_up = {one["channel"] for one in found.get("messages") or ()}
-    return next((channel for channel in channels if channel not in given_up), None)

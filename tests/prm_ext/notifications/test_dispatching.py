@@ -8,10 +8,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from kombu.exceptions import OperationalError
 
 from fhir_server.config import Settings
 from fhir_server.exchange import utc_now
+from fhir_server.jobs import QueueError
 from fhir_server.search.index import index_models
 from fhir_server.store.database import Database
 from prm_ext.notifications.channels.providers import Providers
@@ -31,13 +31,15 @@ class Queue:
         self.fails = fails
 
     async def put(self, job: str, pieces: Iterable[Sequence[str]], *, urgent: bool = False) -> None:
+        """Take pieces, or nothing."""
         assert job == "notification"
         if self.fails:
-            raise OperationalError("away")
+            raise QueueError("away")
         self.pieces += [(piece[0], piece[1], urgent) for piece in pieces]
 
     @property
     def ids(self) -> list[str]:
+        """What was queued."""
         return [piece[0] for piece in self.pieces]
 
 
