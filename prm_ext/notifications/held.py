@@ -1,7 +1,6 @@
 """A delivery while a worker holds it: how it is changed, and how what came of a try is found out."""
 
 import asyncio
-from datetime import timedelta
 from typing import Any, Final
 
 import structlog
@@ -18,8 +17,8 @@ from prm_ext.notifications.objections import note_objection
 from prm_ext.notifications.records import Step
 from prm_ext.notifications.webhooks.places import callback_url
 
-CHECK_PAUSE: Final = timedelta(minutes=10)
-CHECKS: Final = 6
+CHECKS: Final = 10
+"""So often a provider is asked what became of a message that it does not report on."""
 _PERSIST_SECONDS: Final = 60.0
 
 
@@ -128,7 +127,7 @@ class Held:
         rules = Rules.at(self.settings, self.ctx.now())
         checks = self.found.get("checks", 0) + 1
         if receipt is None and checks < CHECKS and pair is not None:
-            return await self.later(self.ctx.now() + CHECK_PAUSE, checks=checks)
+            return await self.later(self.ctx.now() + rules.pause(checks, None), checks=checks)
 
         def step(one: Document) -> Document | None:
             if not self.holds(one):

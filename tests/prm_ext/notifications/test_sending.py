@@ -399,7 +399,7 @@ async def test_nothing_that_is_ever_known_ends_as_unknown(pipeline: Pipeline, pr
     await sent(pipeline, patient(), request(SMS))
     providers.ledger.clear()
     past = datetime.now(UTC) - timedelta(seconds=1)
-    for _ in range(8):
+    for _ in range(12):
         change = {"$set": {"lease": past}, "$inc": {"rev": 1}}
         await pipeline.means.deliveries.collection.update_one({"t": pipeline.tenant, "state": "sent"}, change)
         await pipeline.means.deliveries.expire(datetime.now(UTC))
