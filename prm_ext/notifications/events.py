@@ -1,11 +1,11 @@
-"""The events of notifications: NOTIFICATION_QUEUED, _SENT, _DELIVERED, _READ, _FAILED, _CANCELLED (docs/events.md)."""
+"""The events of notifications: NOTIFICATION_QUEUED, _SENT, _DELIVERED, _READ, _FAILED, _CANCELLED, _RECEIVED (docs/events.md)."""
 
 from collections.abc import Mapping
 from typing import Any, Final
 
 from fhir_server.events.event import Named, Naming
 from fhir_server.store.changes import Change, Elements
-from prm_ext.notifications.codes import ANOTHER_CHANNEL, CAMPAIGN, NOT_DONE, READ_AT, REASON, channels_of, kind_of
+from prm_ext.notifications.codes import ANOTHER_CHANNEL, CAMPAIGN, NOT_DONE, PROVIDER, READ_AT, REASON, channels_of, kind_of
 
 _WITHDRAWN: Final = frozenset({"revoked", "entered-in-error"})
 _FAILED: Final = frozenset({"not-done", "stopped"})
@@ -24,16 +24,29 @@ def request_event(change: Change) -> Named | None:
 
 
 def message_event(change: Change) -> Named | None:
-    """Return what a new version of a Communication that a CommunicationRequest led to means; None of all others."""
+    """Return what a new version of a Communication means that a CommunicationRequest led to, or that came in; else None."""
     elements, before = change.elements, change.previous or {}
     request = _request_of(elements)
-    if change.deleted or not request:
+    if change.deleted:
         return None
+    if not request:
+        return _received(change)
     name = next((name for name, holds in _STEPS if holds(elements) and not holds(before)), "")
     if not name:
         return None
     data = {"notification_id": request, **_facts(elements)}
     return Named(name, data | _reason(elements) if name == "NOTIFICATION_FAILED" else data)
+
+
+def _received(change: Change) -> Named | None:
+    """Return what is said of a message that somebody has sent to us, as its provider told."""
+    elements = change.elements
+    is_ours = any(str(one.get("system", "")).startswith(PROVIDER) for one in elements.get("identifier", ()))
+    if change.version != 1 or "sender" not in elements or not is_ours:
+        return None
+    answered = next((one.get("reference", "") for one in elements.get("inResponseTo", ()) if isinstance(one, Mapping)), "")
+    data = {"communication_id": change.id, **_facts(elements)}
+    return Named("NOTIFICATION_RECEIVED", data | ({"in_response_to": answered} if answered else {}))
 
 
 def _is_read(elements: Elements) -> bool:
@@ -86,6 +99,7 @@ REQUESTS = Naming(
 )
 MESSAGES = Naming(
     message_event,
-    elements=frozenset({"status", "statusReason", "sent", "received", "extension", "basedOn", "category", "medium", "subject"}),
+    elements=frozenset({"status", "statusReason", "sent", "received", "extension", "basedOn", "category", "medium", "subject"})
+    | {"identifier", "sender", "inResponseTo"},
     previous=True,
 )

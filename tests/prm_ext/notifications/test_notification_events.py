@@ -80,6 +80,25 @@ def test_a_communication_that_no_request_led_to_has_no_name_of_its_own() -> None
     assert event("Communication", {"status": "completed", "sent": "x"}).type == "org.fhir.communication.created"
 
 
+def test_a_message_that_came_in_is_received_once_with_what_it_answers() -> None:
+    elements = {
+        "status": "completed",
+        "identifier": [{"system": "urn:prm:provider:twilio", "value": "SM1"}],
+        "sender": {"reference": "Patient/p"},
+        "subject": {"reference": "Patient/p"},
+        "inResponseTo": [{"reference": "Communication/c"}],
+        "medium": [{"coding": [{"system": "urn:prm:notification-channel", "code": "sms"}]}],
+        "payload": [{"contentString": "secret"}],
+    }
+    found = event("Communication", elements)
+    own = {name: value for name, value in found.data.items() if name not in ("resourceType", "id", "versionId")}
+    assert (found.type, found.patient) == ("NOTIFICATION_RECEIVED", "Patient/p")
+    assert own == {"communication_id": found.change.id, "channel": "sms", "in_response_to": "Communication/c"}
+    assert event("Communication", elements, elements).type == "org.fhir.communication.updated"
+    copied = {**elements, "identifier": [{"system": "urn:elsewhere", "value": "1"}]}
+    assert event("Communication", copied).type == "org.fhir.communication.created"
+
+
 def test_it_has_ids_and_codes_and_nothing_of_what_was_said() -> None:
     elements = {
         **BASED,
