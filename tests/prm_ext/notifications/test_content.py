@@ -54,6 +54,19 @@ async def stored(app: httpx.AsyncClient, resource: dict[str, Any], **more: Any) 
     return answer.json()
 
 
+async def booked(app: httpx.AsyncClient, *actors: str) -> dict[str, Any]:
+    return await stored(
+        app,
+        {
+            "resourceType": "Appointment",
+            "status": "booked",
+            "start": "2026-11-25T17:30:00Z",
+            "end": "2026-11-25T18:00:00Z",
+            "participant": [{"actor": {"reference": one}, "status": "accepted"} for one in actors],
+        },
+    )
+
+
 def request_of(template: str = "", **more: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"resourceType": "CommunicationRequest", "status": "active"}
     if template:
@@ -83,16 +96,7 @@ async def test_a_template_is_rendered_from_the_appointment_in_the_language_and_t
     doctor = await stored(app, {"resourceType": "Practitioner", "name": [{"prefix": ["Dr."], "given": ["Ann"], "family": "Lee"}]})
     place = await stored(app, {"resourceType": "Location", "name": "North Wing", "address": {"text": "1 Main St"}})
     actors = [f"{one['resourceType']}/{one['id']}" for one in (patient, doctor, place)]
-    appointment = await stored(
-        app,
-        {
-            "resourceType": "Appointment",
-            "status": "booked",
-            "start": "2026-11-25T17:30:00Z",
-            "end": "2026-11-25T18:00:00Z",
-            "participant": [{"actor": {"reference": one}, "status": "accepted"} for one in actors],
-        },
-    )
+    appointment = await booked(app, *actors)
     request = request_of(REMINDER, about=[{"reference": f"Appointment/{appointment['id']}"}])
     english = await said(ctx, request, patient, "whatsapp")
     assert english.body == (
@@ -108,16 +112,7 @@ async def test_a_template_is_rendered_from_the_appointment_in_the_language_and_t
 
 async def test_an_appointment_of_which_only_the_time_is_known_is_told_by_its_time(app, ctx):
     patient = await stored(app, ELENA)
-    appointment = await stored(
-        app,
-        {
-            "resourceType": "Appointment",
-            "status": "booked",
-            "start": "2026-11-25T17:30:00Z",
-            "end": "2026-11-25T18:00:00Z",
-            "participant": [{"actor": {"reference": f"Patient/{patient['id']}"}, "status": "accepted"}],
-        },
-    )
+    appointment = await booked(app, f"Patient/{patient['id']}")
     found = await said(ctx, request_of(REMINDER, about=[{"reference": f"Appointment/{appointment['id']}"}]), patient)
     assert found.body == (
         "Hi Elena! Reminder: You have an appointment tomorrow at 5:30 PM. Reply CONFIRM to confirm or CANCEL to cancel."

@@ -3,16 +3,15 @@
 import asyncio
 import json
 import uuid
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from fhir_server import publisher
 from fhir_server.extension import load
 from prm_ext.notifications.codes import RULE
 from tests.conftest import client_of
+from tests.publishing import publishing
 
 
 @pytest.fixture
@@ -23,20 +22,9 @@ async def followed(client, settings, monkeypatch):
     monkeypatch.setenv("PRM_NOTIFY_RULES", json.dumps(rules))
     name = f"following_{uuid.uuid4().hex[:12]}"
     own = settings.model_copy(update={"mongodb_database": name, "extensions": "prm_ext.media,prm_ext.notifications"})
-    async with client_of(own, client[name]) as http, following(own):
+    async with client_of(own, client[name]) as http, publishing(own):
         yield http
     await client.drop_database(name)
-
-
-@asynccontextmanager
-async def following(settings):
-    stop = asyncio.Event()
-    task = asyncio.create_task(publisher.publish(settings, datetime.now(UTC) - timedelta(minutes=1), stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await task
 
 
 async def created(http, type_: str, **values: Any) -> dict[str, Any]:

@@ -2,15 +2,13 @@
 
 import asyncio
 import uuid
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
 
 import pytest
 import redis.asyncio
 
-from fhir_server import publisher
 from fhir_server.fhir.codec import decode
 from tests.conftest import client_of
+from tests.publishing import publishing
 
 PATIENTS = "http://test/api/v1/prm/patients"
 
@@ -25,17 +23,6 @@ async def followed(client, settings, redis_url, tenant, monkeypatch):
     async with client_of(own, client[name]) as http:
         yield http, own
     await client.drop_database(name)
-
-
-@asynccontextmanager
-async def publishing(settings):
-    stop = asyncio.Event()
-    task = asyncio.create_task(publisher.publish(settings, datetime.now(UTC) - timedelta(minutes=1), stop))
-    try:
-        yield
-    finally:
-        stop.set()
-        await task
 
 
 async def events_until(settings, last):

@@ -25,6 +25,7 @@ from fhir_server.security.audit.trail import PARTITION, Trail
 from fhir_server.store.database import connect
 from tests.conftest import MASTER_KEY
 from tests.security.authz_server import AuthServer, default_settings
+from tests.security.trail_reading import records
 
 PATIENT = {"resourceType": "Patient", "active": True}
 
@@ -177,7 +178,7 @@ async def test_nothing_is_begun_where_it_can_not_be_recorded(
                 pytest.fail("it began")
 
 
-async def test_an_interruption_is_recorded(database: AsyncDatabase[dict[str, Any]], tenant: str, mongodb_uri: str) -> None:
+async def test_an_interruption_is_records(database: AsyncDatabase[dict[str, Any]], tenant: str, mongodb_uri: str) -> None:
     """Who presses Ctrl-C leaves that."""
     server = AuthServer(default_settings(tenant, mongodb_uri, audit="all"), database)
 
@@ -192,20 +193,10 @@ async def test_an_interruption_is_recorded(database: AsyncDatabase[dict[str, Any
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [(one.status, one.detail) for one in await recorded(database, tenant)] == [
+    assert [(one.status, one.detail) for one in await records(database, tenant)] == [
         (200, "begun"),
         (500, "not done: CancelledError"),
     ]
-
-
-async def recorded(database: AsyncDatabase[dict[str, Any]], tenant: str) -> list[Record]:
-    """Return all that is recorded of a tenant, in its order."""
-    found: list[Record] = []
-    for name in sorted(await database.list_collection_names()):
-        if name.startswith(PARTITION):
-            for document in await database[name].find({"t": tenant}).sort("_id", 1).to_list():
-                found += unpacked(document["b"])
-    return found
 
 
 @pytest.fixture
@@ -225,7 +216,7 @@ async def test_what_the_server_changes_by_itself_is_recorded(
     await handle(ctx, Call("search-type", "Patient"))
     with pytest.raises(FhirError):
         await handle(ctx, Call("update", "Patient", "absent", resource={"resourceType": "Patient", "id": "other"}))
-    found = await recorded(database, tenant)
+    found = await records(database, tenant)
     assert [(one.code, one.status, one.principal, one.patients) for one in found] == [
         ("create", 201, "system", (id_,)),
         ("update", 400, "system", ("absent",)),
@@ -238,7 +229,7 @@ async def test_who_calls_themselves_system_is_recorded_all_the_same(
     """A subject of a token is no word of the server."""
     client = server.client({"sub": "system", "scope": "system/*.cruds"})
     assert (await client.get("Patient/absent")).status_code == 404
-    (one,) = await recorded(database, tenant)
+    (one,) = await records(database, tenant)
     assert (one.code, one.status, one.principal) == ("read", 404, "system")
     event = audit_event(one, Place(1, "00000000", 0), 0, "http://x/fhir")
     assert event["agent"][0]["type"]["coding"][0]["code"] == "IRCP"
@@ -261,7 +252,7 @@ async def test_a_merge_that_is_finished_in_the_background_is_recorded(
     assert answer.status_code == 202, answer.text
     now = datetime.now(UTC) + timedelta(seconds=1)
     assert await finish_due(server.database, server.contexts.of_tenant, tenant=tenant, now=lambda: now)
-    found = [one for one in await recorded(database, tenant) if one.code == "$merge"]
+    found = [one for one in await records(database, tenant) if one.code == "$merge"]
     assert [(one.status, one.principal, one.detail) for one in found] == [(202, "ada", ""), (200, "system", "done")]
     assert set(found[1].patients) == {source, target}
     events = (await ada.get(f"AuditEvent?patient={source}&altid=system")).json()["entry"]

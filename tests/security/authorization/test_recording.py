@@ -8,19 +8,9 @@ from auth_world import PASSWORD, Browser, World, request_params, tokens_for
 from pymongo.asynchronous.database import AsyncDatabase
 
 from fhir_server.security.audit.event import audit_event
-from fhir_server.security.audit.record import Place, Record, unpacked
-from fhir_server.security.audit.trail import PARTITION
+from fhir_server.security.audit.record import Place
 from fhir_server.security.authorization.users import User
-
-
-async def records(database: AsyncDatabase[dict[str, Any]], tenant: str) -> list[Record]:
-    """Return all that is recorded of a tenant, in its order."""
-    found: list[Record] = []
-    for name in sorted(await database.list_collection_names()):
-        if name.startswith(PARTITION):
-            for document in await database[name].find({"t": tenant}).sort("_id", 1).to_list():
-                found += unpacked(document["b"])
-    return found
+from tests.security.trail_reading import records
 
 
 async def test_logins_and_failed_ones_are_recorded(
