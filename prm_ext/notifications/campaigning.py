@@ -36,12 +36,12 @@ MOST_FAILURES: Final = 20
 _SERVER_ERROR: Final = 500
 
 
-async def carry_out(means_of: MeansOf, context_of: ContextOf) -> None:
-    """Carry out campaigns for as long as the server runs."""
+async def carry_out(means_of: MeansOf, context_of: ContextOf, tenant: str = "") -> None:
+    """Carry out campaigns (of a tenant) for as long as the server runs."""
     ctx = await context_of("default")
     work = Campaigning(await means_of(ctx), Ledger(ctx.repo.database), context_of)
     while True:
-        if not await work.step():
+        if not await work.step(tenant):
             await asyncio.sleep(IDLE_SECONDS)
 
 

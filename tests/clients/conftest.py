@@ -15,8 +15,10 @@ def base_url(mongodb_uri: str) -> Iterator[str]:
     """Start `fhir-server serve` and return the base of its FHIR service."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FHIR_")} | {
         "FHIR_WORKER": "false",
+        "FHIR_EVENTS": "false",
         "FHIR_MONGODB_URI": mongodb_uri,
-        "FHIR_MONGODB_DATABASE": "fhir_test",
+        # Its own, since a server brings to an end what other tests leave open on purpose.
+        "FHIR_MONGODB_DATABASE": f"fhir_clients_{uuid.uuid4().hex[:12]}",
         "FHIR_DEFAULT_TENANT": f"clients-{uuid.uuid4().hex[:12]}",
         "FHIR_LOG_LEVEL": "error",
     }

@@ -62,6 +62,7 @@ def place(mongodb_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     tag, port = uuid.uuid4().hex[:12], free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("FHIR_")} | {
         "FHIR_WORKER": "false",
+        "FHIR_EVENTS": "false",
         "FHIR_AUTH": "builtin",
         "FHIR_MASTER_KEY": new_master_key(),
         "FHIR_MONGODB_URI": mongodb_uri,

@@ -278,7 +278,7 @@ async def test_campaigns_are_listed_the_newest_first(world: World) -> None:
 async def test_the_background_carries_out_what_it_finds(world: World) -> None:
     id_ = await begun(world, recipients=[{"to": PHONE}])
     pipeline = world.pipeline
-    task = asyncio.create_task(carry_out(pipeline.means_of, pipeline.contexts.of_tenant))
+    task = asyncio.create_task(carry_out(pipeline.means_of, pipeline.contexts.of_tenant, pipeline.tenant))
     try:
         for _ in range(600):
             if (await progress(world, id_))["status"] == "completed":
