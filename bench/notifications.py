@@ -100,9 +100,12 @@ async def _until(deliveries: Any, where: dict[str, Any], count: int, seconds: fl
         await asyncio.sleep(0.2)
 
 
-async def worker_throughput(count: int) -> dict[str, float]:
-    """Let one worker send what is there already; return messages a second, and its CPU for each."""
-    async with running(worker=False, latency=0.05) as (server, deliveries, client):
+async def worker_throughput(count: int, *, receipts: bool) -> dict[str, float]:
+    """Let one worker send what is there already; return messages a second, and its CPU for each.
+
+    With `receipts` the provider reports on each, and the server takes the reports, at the same time on the same machine.
+    """
+    async with running(worker=False, latency=0.05, life=receipts) as (server, deliveries, client):
         for start in range(0, count, 100):
             await _transact(client, [_request(number) for number in range(start, min(start + 100, count))])
         await _until(deliveries, {}, count)
@@ -181,13 +184,15 @@ async def main() -> None:
     parser.add_argument("--seconds", type=float, default=40)
     asked = parser.parse_args()
     print(machine())
-    worker = await worker_throughput(asked.count)
+    worker = await worker_throughput(asked.count, receipts=False)
+    reported = await worker_throughput(asked.count, receipts=True)
     accept = await accepting(500)
     product = await metrics(asked.seconds)
     lag = await dispatch_lag(asked.scheduled)
     rows = [
         ("messages/s of one worker", worker["per_second"], PER_SECOND, verdict(worker["per_second"], PER_SECOND, at_least=True)),
         ("CPU of the worker, ms a message", worker["cpu_ms"], "", ""),
+        ("messages/s while the server takes receipts beside it", reported["per_second"], "", ""),
         ("CPU of accepting, ms", accept["cpu_ms"], ACCEPT_MS, verdict(accept["cpu_ms"], ACCEPT_MS, at_least=False)),
         (
             f"lag of dispatch p95, s, {asked.scheduled:,} scheduled",
@@ -198,7 +203,7 @@ async def main() -> None:
     ]
     print(table(("what", "measured", "aim", "kept"), rows))
     print(product)
-    save("notifications", {"worker": worker, "accepting": accept, "lag": lag, "product": product})
+    save("notifications", {"worker": worker, "reported": reported, "accepting": accept, "lag": lag, "product": product})
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ class Providers:
     """The stand-ins of all providers, as a process."""
 
     def __init__(self, **behaviour: Any) -> None:
-        options = [f"--{name.replace('_', '-')}={value}" for name, value in behaviour.items()]
+        options = [_option(name.replace("_", "-"), value) for name, value in behaviour.items()]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.providers", *options], stdout=subprocess.PIPE, text=True, cwd=ROOT
         )
@@ -62,6 +62,12 @@ class Providers:
         self._process.wait(20)
         if self._process.stdout is not None:
             self._process.stdout.close()
+
+
+def _option(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name}={value}"
 
 
 class SendingServer(FaultServer):
