@@ -9,7 +9,7 @@ from fhir_server.store.database import Document
 from prm_ext.notifications.channels.channel import CHANNELS, Channel, Provider
 from prm_ext.notifications.choosing import Choice, choices, language_of, unreachable
 from prm_ext.notifications.consent import objection
-from prm_ext.notifications.machine import message_of
+from prm_ext.notifications.machine import given_up, message_of
 from prm_ext.notifications.means import Means
 from prm_ext.notifications.settings import NotificationSettings
 from prm_ext.notifications.unsubscribe import unsubscribe_url
@@ -90,11 +90,8 @@ def _choices(
 
 def _left(found: Document, all_: Sequence[Choice]) -> list[Choice]:
     """Return the choices whose channel has not been given up, that which is being tried first."""
-    # Before it was revived, every channel has been given up.
-    lately = (found.get("messages") or ())[found.get("since", 0) :]
-    given_up = {one["channel"] for one in lately if one["status"] == "failed"}
-    current = (message_of(found) or {}).get("channel")
-    return sorted((one for one in all_ if one.channel not in given_up), key=lambda one: one.channel != current)
+    failed, current = given_up(found), (message_of(found) or {}).get("channel")
+    return sorted((one for one in all_ if one.channel not in failed), key=lambda one: one.channel != current)
 
 
 def _persons(found: Document, request: Resource) -> list[str]:

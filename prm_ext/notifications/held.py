@@ -104,8 +104,7 @@ class Held:
             if due >= self.found["expires"]:
                 return await self.end("failed", "transient", "Whether it was sent could not be found out.")
             return await self.later(due, lookups=count)
-        reach_more = bool(self.found["channels"][1:]) or not self.found["channels"]
-        return await self.conclude(outcome, provider, others=reach_more)
+        return await self.conclude(outcome, provider, others=machine.others_left(self.found))
 
     async def _found_first(self, provider: Provider, outcome: Accepted) -> bool:
         return await self.means.deliveries.take(provider.name, outcome.provider_id, self.found["_id"])
@@ -132,7 +131,8 @@ class Held:
         def step(one: Document) -> Document | None:
             if not self.holds(one):
                 return None
-            told = machine.received(one, receipt, rules, others=True) if receipt is not None else None
+            # As it was before it was claimed for asking: a failure that is told now counts like one that was reported.
+            told = machine.received({**one, "state": "sent"}, receipt, rules) if receipt is not None else None
             told = told if told is not None else one
             return told if told["state"] in ("done", "waiting") else machine.unconfirmed(told, self.ctx.now())
 

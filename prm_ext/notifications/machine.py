@@ -49,6 +49,21 @@ def message_of(found: Mapping[str, Any]) -> Document | None:
     return messages[-1] if messages and messages[-1]["status"] != "failed" else None
 
 
+def given_up(found: Mapping[str, Any]) -> frozenset[str]:
+    """Return the channels that have failed for good in this life of a delivery: before it was revived, all had."""
+    lately = (found.get("messages") or ())[found.get("since", 0) :]
+    return frozenset(one["channel"] for one in lately if one["status"] == "failed")
+
+
+def others_left(found: Mapping[str, Any]) -> bool:
+    """Tell whether another channel than the current one may be tried, as far as the request says.
+
+    Where it names none, that is found out when it is tried; where there is none then, the delivery ends as this one failed.
+    """
+    tried_ = given_up(found) | {(message_of(found) or {}).get("channel")}
+    return not found["channels"] or any(channel not in tried_ for channel in found["channels"])
+
+
 def unknown_try(found: Mapping[str, Any]) -> Document | None:
     """Return the try of the current message of which nobody knows what came of it."""
     message = message_of(found)
@@ -104,7 +119,7 @@ def failed(found: Document, refused: Refused, rules: Rules, *, others: bool) -> 
     return ended(closed, "failed", refused.failure, refused.code, refused.text, rules.now)
 
 
-def received(found: Document, receipt: Receipt, rules: Rules, *, others: bool) -> Document | None:
+def received(found: Document, receipt: Receipt, rules: Rules) -> Document | None:
     """Note what a provider says of a message; None where it says nothing new.
 
     A status moves upward only, so that a report which comes late, or twice, changes nothing.
@@ -117,7 +132,7 @@ def received(found: Document, receipt: Receipt, rules: Rules, *, others: bool) -
     if RANK[receipt.status] <= RANK[message["status"]] or (receipt.status == "failed" and message["status"] == "delivered"):
         return None
     if receipt.status == "failed":
-        return _reported_failure(found, place, receipt, noted, rules, others=others)
+        return _reported_failure(found, place, receipt, noted, rules)
     times = {"sent": receipt.at} if receipt.status in ("sent", "delivered", "read") and "sent" not in message else {}
     if receipt.status in ("delivered", "read"):
         times["delivered"] = message.get("delivered", receipt.at)
@@ -181,9 +196,7 @@ def _times(status: str, now: datetime) -> Document:
     return times | ({"delivered": now} if status in ("delivered", "read") else {})
 
 
-def _reported_failure(
-    found: Document, place: int, receipt: Receipt, noted: Document, rules: Rules, *, others: bool
-) -> Document | None:
+def _reported_failure(found: Document, place: int, receipt: Receipt, noted: Document, rules: Rules) -> Document | None:
     changed = _with_message(found, noted, _seen(receipt, rules.now), place)
     changed |= _known_as(changed, place, receipt)
     if place != len(found["messages"]) - 1 or found["state"] in ("done", "queued", "sending"):
@@ -192,7 +205,7 @@ def _reported_failure(
     failure: Failure = receipt.failure or "transient"
     refused = Refused(failure, receipt.code, receipt.text)
     changed = _with_message(changed, {}, {"outcome": failure, "code": receipt.code, "text": receipt.text})
-    return failed(changed, refused, rules, others=others)
+    return failed(changed, refused, rules, others=others_left(changed))
 
 
 def _place_of(found: Mapping[str, Any], receipt: Receipt) -> int:

@@ -41,10 +41,9 @@ class Receipts:
 
     async def _apply(self, ctx: Context, found: Document, receipt: Receipt) -> bool:
         rules = Rules.at(self._means.settings.of(ctx.tenant), ctx.now())
-        others = not found["channels"] or len(found["channels"]) > len(found["messages"])
 
         def step(one: Document) -> Document | None:
-            return machine.received(one, receipt, rules, others=others)
+            return machine.received(one, receipt, rules)
 
         changed = await self._means.deliveries.advance(found, step)
         if changed is None:

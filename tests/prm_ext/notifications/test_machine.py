@@ -147,7 +147,7 @@ def test_receipts_move_a_status_upward_only_whatever_their_order(statuses: list[
     for number, status in enumerate(statuses):
         before = RANK[found["status"]]
         one = receipt(status, f"{status}{number}", failure="address" if status == "failed" else None)
-        found = machine.received(found, one, RULES, others=False) or found
+        found = machine.received(found, one, RULES) or found
         assert RANK[found["status"]] >= before
     if "read" in statuses[: statuses.index("failed")] if "failed" in statuses else "read" in statuses:
         assert found["status"] == "read"
@@ -165,12 +165,12 @@ def test_a_receipt_that_comes_twice_changes_nothing(statuses: list[str]) -> None
     found = accepted()
     for status in statuses:
         one = receipt(status, failure="address" if status == "failed" else None)
-        found = machine.received(found, one, RULES, others=False) or found
-        assert machine.received(found, one, RULES, others=False) is None
+        found = machine.received(found, one, RULES) or found
+        assert machine.received(found, one, RULES) is None
 
 
 def test_delivered_says_when_and_that_it_was_sent() -> None:
-    found = machine.received(accepted(), receipt("delivered"), RULES, others=False)
+    found = machine.received(accepted(), receipt("delivered"), RULES)
     assert found is not None
     assert {name: found["messages"][0][name] for name in ("sent", "delivered", "status")} == {
         "sent": NOW,
@@ -180,7 +180,7 @@ def test_delivered_says_when_and_that_it_was_sent() -> None:
 
 
 def test_a_receipt_that_is_faster_than_the_answer_is_kept() -> None:
-    found = machine.received(handed(), receipt("delivered"), RULES, others=False)
+    found = machine.received(handed(), receipt("delivered"), RULES)
     assert found is not None
     assert (found["state"], found["status"]) == ("done", "delivered")
     assert found["messages"][0]["tries"][-1]["provider_id"] == "SM1"
@@ -188,14 +188,14 @@ def test_a_receipt_that_is_faster_than_the_answer_is_kept() -> None:
 
 def test_a_receipt_ends_the_search_for_an_answer_that_was_lost() -> None:
     waiting = machine.concluded(handed(), Unknown(""), RULES, reports=True, others=False)
-    found = machine.received(waiting, receipt("sent"), RULES, others=False)
+    found = machine.received(waiting, receipt("sent"), RULES)
     assert found is not None
     assert machine.is_accepted(found)
     assert (found["state"], found["lease"]) == ("sent", NOW + timedelta(hours=24))
 
 
 def test_a_passing_failure_that_is_reported_is_tried_again() -> None:
-    found = machine.received(accepted(), receipt("failed", failure="transient", code="30008"), RULES, others=False)
+    found = machine.received(accepted(), receipt("failed", failure="transient", code="30008"), RULES)
     assert found is not None
     assert found["state"] == "waiting"
     assert not machine.is_accepted(found)
@@ -204,7 +204,7 @@ def test_a_passing_failure_that_is_reported_is_tried_again() -> None:
 def test_a_failure_of_a_message_that_was_given_up_does_not_end_the_next_one() -> None:
     found = machine.concluded(handed(), Refused("channel", "63016", ""), RULES, reports=True, others=True)
     found = handed({**found, "state": "sending"}, "c2", "email")
-    late = machine.received(found, receipt("failed", failure="address"), RULES, others=False)
+    late = machine.received(found, receipt("failed", failure="address"), RULES)
     assert late is None or late["state"] == "sending"
 
 

@@ -464,3 +464,17 @@ async def test_who_shows_a_delivery_late_does_not_undo_what_came_after(pipeline:
     (found,) = await communications(pipeline)
     assert found["status"] == "completed"
     assert (await pipeline.read("CommunicationRequest", "r"))["status"] == "completed"
+
+
+async def test_a_failure_that_the_provider_tells_only_when_it_is_asked_ends_the_message(
+    pipeline: Pipeline, providers: StandIns
+) -> None:
+    await sent(pipeline, patient(), request(SMS))
+    (entry,) = providers.ledger.entries
+    entry.status, entry.error = "undelivered", "30005"
+    past = datetime.now(UTC) - timedelta(seconds=1)
+    await pipeline.means.deliveries.collection.update_one({"t": pipeline.tenant}, {"$set": {"lease": past}, "$inc": {"rev": 1}})
+    await pipeline.means.deliveries.expire(datetime.now(UTC))
+    await pipeline.send()
+    (found,) = await communications(pipeline)
+    assert (found["status"], codings(found)["urn:prm:provider:twilio"]) == ("stopped", "30005")
