@@ -1,12 +1,15 @@
 """Contexts: under what a Call is handled, made from what a process has."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from fhir_server.blobs import Blobs
 from fhir_server.config import Settings
 from fhir_server.engine import handle, operation_entries
 from fhir_server.exchange import Context, Principal
-from fhir_server.extension import Extensions
+from fhir_server.extension import Extensions, load
+from fhir_server.search.index import index_models
 from fhir_server.search.registries import Registries
 from fhir_server.search.registry import Registry
 from fhir_server.search.vocabulary import WORDS
@@ -17,7 +20,7 @@ from fhir_server.security.permissions import Permissions
 from fhir_server.security.repository import GuardedRepository
 from fhir_server.store.commit import Committer
 from fhir_server.store.data_keys import DataKeys
-from fhir_server.store.database import Database
+from fhir_server.store.database import Database, connect
 from fhir_server.store.repository import Repository
 
 
@@ -101,3 +104,11 @@ class Contexts:
         """Return the context of what the server does by itself; the audit trail, where one is kept, keeps its changes."""
         base_url = self.settings.base_url.rstrip("/") or f"http://{self.settings.host}:{self.settings.port}/fhir"
         return replace(await self.of(tenant, base_url, principal=Principal(SYSTEM)), recorder=self.recorder)
+
+
+@asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Contexts]:
+    """Yield the contexts of a process, with the extensions that the settings name, over a connection of its own."""
+    async with connect(settings.mongodb_uri, settings) as client:
+        database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
+        yield Contexts(database, settings, load(settings))

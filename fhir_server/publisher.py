@@ -7,7 +7,6 @@ sink and task one process of all takes care (`fhir_server.store.positions`).
 import asyncio
 import contextlib
 import gc
-import json
 import os
 from collections.abc import AsyncIterator, Coroutine
 from datetime import datetime
@@ -18,21 +17,19 @@ from pymongo.errors import PyMongoError
 
 from fhir_server.beside import SINCE_VARIABLE
 from fhir_server.config import Settings
-from fhir_server.contexts import Contexts
+from fhir_server.contexts import Contexts, opened
 from fhir_server.events.consumer import ConsumerSink, Sink, resource_reader
 from fhir_server.events.follow import Follower
 from fhir_server.events.redis_stream import RedisStream
 from fhir_server.events.webhook import webhooks
-from fhir_server.extension import Task, load
+from fhir_server.extension import Task
 from fhir_server.resources.blob_upkeep import keep_blobs
-from fhir_server.search.index import index_models
-from fhir_server.search.vocabulary import WORDS
-from fhir_server.store.database import Database, connect
+from fhir_server.store.database import Database
 from fhir_server.store.feed import Sharing
 from fhir_server.store.positions import Lease
 from fhir_server.store.tasks import end
 from fhir_server.web import logs
-from fhir_server.web.handover import SETTINGS_VARIABLE, stop_on_signals
+from fhir_server.web.handover import inherited_settings, stop_on_signals
 
 NICENESS: Final = 5
 """Requests go first."""
@@ -42,15 +39,13 @@ PAUSE_SECONDS: Final = 5.0
 
 async def publish(settings: Settings, since: datetime, stop: asyncio.Event) -> None:
     """Tell what happens until `stop` is set; sinks that are new begin with what was written `since` then."""
-    async with connect(settings.mongodb_uri, settings) as client:
-        database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
-        contexts = Contexts(database, settings, load(settings))
+    async with opened(settings) as contexts:
         work = [follower.run() for follower in followers(contexts, since)]
         # What is loaded stays: there is no need to look through it for what could be freed, again and again.
         gc.collect()
         gc.freeze()
         tasks = (Task("blobs", keep_blobs), *contexts.extensions.tasks)
-        work += [_perform(database, task, contexts) for task in tasks]
+        work += [_perform(contexts.database, task, contexts) for task in tasks]
         async with _running(work):
             await stop.wait()
 
@@ -101,9 +96,8 @@ async def _perform(database: Database, task: Task, contexts: Contexts) -> None:
 
 def run() -> None:
     """Publish as a process of its own, with what the parent left in the environment."""
-    values = json.loads(os.environ.pop(SETTINGS_VARIABLE))
     since = datetime.fromisoformat(os.environ.pop(SINCE_VARIABLE))
-    settings = Settings(_env_file=None, **values)  # type: ignore[call-arg]  # a parameter of pydantic-settings
+    settings = inherited_settings()
     os.nice(NICENESS)
     logs.configure(settings)
 

@@ -6,7 +6,6 @@ at once, and give them back to the broker where this process ends before they do
 
 import asyncio
 import contextlib
-import json
 import os
 import threading
 import warnings
@@ -18,16 +17,13 @@ import uvloop
 from celery import Celery
 
 from fhir_server.config import Settings
-from fhir_server.contexts import Contexts
-from fhir_server.extension import Job, load
+from fhir_server.contexts import Contexts, opened
+from fhir_server.extension import Job
 from fhir_server.heartbeat import beat
 from fhir_server.jobs import URGENT, USUAL, celery_app, task_name
 from fhir_server.resources.blob_upkeep import SCAN_JOB, scan
-from fhir_server.search.index import index_models
-from fhir_server.search.vocabulary import WORDS
-from fhir_server.store.database import Database, connect
 from fhir_server.web import logs
-from fhir_server.web.handover import SETTINGS_VARIABLE
+from fhir_server.web.handover import inherited_settings
 
 NICENESS: Final = 5
 """Requests go first."""
@@ -77,11 +73,6 @@ def _loop(settings: Settings) -> Iterator[tuple[Contexts, Submit]]:
     thread.start()
     stack = contextlib.AsyncExitStack()
 
-    async def enter() -> Contexts:
-        client = await stack.enter_async_context(connect(settings.mongodb_uri, settings))
-        database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
-        return Contexts(database, settings, load(settings))
-
     def submit(coroutine: Coroutine[Any, Any, None]) -> None:
         future = asyncio.run_coroutine_threadsafe(coroutine, loop)
         try:
@@ -91,7 +82,7 @@ def _loop(settings: Settings) -> Iterator[tuple[Contexts, Submit]]:
             raise
 
     try:
-        contexts = asyncio.run_coroutine_threadsafe(enter(), loop).result()
+        contexts = asyncio.run_coroutine_threadsafe(stack.enter_async_context(opened(settings)), loop).result()
         beating = asyncio.run_coroutine_threadsafe(beat(settings.heartbeat_file), loop)
         yield contexts, submit
         beating.cancel()
@@ -103,8 +94,7 @@ def _loop(settings: Settings) -> Iterator[tuple[Contexts, Submit]]:
 
 def run() -> None:
     """Work as a process of its own, with what the parent left in the environment."""
-    values = json.loads(os.environ.pop(SETTINGS_VARIABLE))
-    settings = Settings(_env_file=None, **values)  # type: ignore[call-arg]  # a parameter of pydantic-settings
+    settings = inherited_settings()
     os.nice(NICENESS)
     logs.configure(settings)
     work(settings)

@@ -5,14 +5,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from fhir_server.config import Settings
-from fhir_server.contexts import Contexts
+from fhir_server.contexts import Contexts, opened
 from fhir_server.engine import handle
 from fhir_server.exchange import Call, Context, Prefer, Reply
-from fhir_server.extension import load
 from fhir_server.loading.run import Bundle
-from fhir_server.search.index import index_models
-from fhir_server.search.vocabulary import WORDS
-from fhir_server.store.database import Database, connect
 
 
 class EngineTarget:
@@ -40,6 +36,5 @@ class EngineTarget:
 @asynccontextmanager
 async def engine_target(settings: Settings) -> AsyncIterator[EngineTarget]:
     """Yield the engine over a connection of its own."""
-    async with connect(settings.mongodb_uri, settings) as client:
-        database = Database(client[settings.mongodb_database], settings, index_models, WORDS)
-        yield EngineTarget(Contexts(database, settings, load(settings)))
+    async with opened(settings) as contexts:
+        yield EngineTarget(contexts)

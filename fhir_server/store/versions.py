@@ -146,15 +146,7 @@ def history_key(tenant: str, id_: str, number: int) -> str:
 
 def document(tenant: str, version: Version, index: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return what the current collection holds for a version."""
-    found: dict[str, Any] = {
-        "_id": current_key(tenant, version.id),
-        "t": tenant,
-        "i": version.id,
-        "v": version.number,
-        "u": version.last_updated,
-        "m": version.method,
-        "w": version.token,
-    }
+    found = _heading(current_key(tenant, version.id), tenant, version)
     if version.resource is None:
         found["d"] = True
     else:
@@ -174,18 +166,24 @@ def history_document(tenant: str, version: Version, ended: datetime) -> dict[str
 
 def stored_history_document(tenant: str, version: StoredVersion, ended: datetime) -> dict[str, Any]:
     """Return the same for a version whose resource is copied as it is stored."""
-    found: dict[str, Any] = {
-        "_id": history_key(tenant, version.id, version.number),
+    found = _heading(history_key(tenant, version.id, version.number), tenant, version)
+    found["r"] = RawBSONDocument(version.raw)
+    found["e"] = ended
+    if version.generation is not None:
+        found["k"] = version.generation
+    return found
+
+
+def _heading(key: str, tenant: str, version: Version) -> dict[str, Any]:
+    return {
+        "_id": key,
         "t": tenant,
         "i": version.id,
         "v": version.number,
         "u": version.last_updated,
         "m": version.method,
         "w": version.token,
-        "r": RawBSONDocument(version.raw),
-        "e": ended,
     }
-    return found if version.generation is None else found | {"k": version.generation}
 
 
 def instant(moment: datetime) -> str:

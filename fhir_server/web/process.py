@@ -7,7 +7,6 @@ accepted connection over in turn, so that the workers are equally busy; `run_wor
 import asyncio
 import contextlib
 import gc
-import json
 import os
 import socket
 import sys
@@ -22,7 +21,7 @@ from fhir_server.config import Settings
 from fhir_server.store.database import Document, connect
 from fhir_server.web import logs
 from fhir_server.web.app import create_app
-from fhir_server.web.handover import CHANNEL_VARIABLE, GRACE_SECONDS, READY, SETTINGS_VARIABLE, stop_on_signals
+from fhir_server.web.handover import CHANNEL_VARIABLE, GRACE_SECONDS, READY, inherited_settings, stop_on_signals
 from fhir_server.web.metrics import PoolMonitor
 from fhir_server.web.protocol import Protocol
 
@@ -140,8 +139,7 @@ async def _publish(monitor: PoolMonitor) -> None:
 
 def run_worker() -> None:
     """Serve as one of several workers, with the settings and the channel that the parent left in the environment."""
-    values = json.loads(os.environ.pop(SETTINGS_VARIABLE))
-    settings = Settings(_env_file=None, **values)  # type: ignore[call-arg]  # a parameter of pydantic-settings
+    settings = inherited_settings()
     logs.configure(settings)
 
     async def main() -> None:

@@ -26,7 +26,7 @@ from prm_ext.notifications.hours import zone_of
 from prm_ext.notifications.machine import ended
 from prm_ext.notifications.means import Means, MeansOf
 from prm_ext.notifications.occurrences import Occurrence, next_occurrence
-from prm_ext.notifications.recipients import everybody
+from prm_ext.notifications.recipients import current_of, everybody
 from prm_ext.notifications.records import PRIORITY, key
 from prm_ext.notifications.results import Results
 
@@ -55,9 +55,12 @@ class Planner:
 
     async def handle(self, ctx: Context, event: Event) -> None:
         """Bring the deliveries of a request in line with what it says now."""
-        version = await ctx.repo.current(TYPE, event.change.id)
-        if version is not None and self._means.settings.enabled:
-            await plan(ctx, await self._means(ctx), version)
+        if not self._means.settings.enabled:
+            return
+        means, version = await self._means(ctx), await ctx.repo.current(TYPE, event.change.id)
+        # Most were planned by the process that wrote them (`promptly`).
+        if version is not None and not await means.deliveries.is_planned(ctx.tenant, version.id, version.number):
+            await plan(ctx, means, version)
 
 
 async def plan(ctx: Context, means: Means, version: Version) -> None:
@@ -130,7 +133,7 @@ async def occurrence_of(
         request = {**request, "occurrenceTiming": timing, **await _authored(ctx, means, request)}
     # Of a moment with its own time zone nobody has to know the recipient's.
     timed = timing is None and "T" in str(request.get("occurrenceDateTime", "T"))
-    recipient = None if timed else await _resource(ctx, target.recipient)
+    recipient = None if timed else await current_of(ctx, target.recipient)
     zone = zone_of(recipient, settings.time_zone)
     return next_occurrence(request, after=after, zone=zone, now=ctx.now(), clock=clock_of(settings.clock_times))
 
@@ -208,12 +211,6 @@ async def _expanded(ctx: Context, reference: Resource, number: int) -> AsyncIter
 
 def _local(ctx: Context, reference: str) -> str:
     return reference.removeprefix(ctx.base_url + "/").partition("/_history/")[0]
-
-
-async def _resource(ctx: Context, reference: str) -> Resource | None:
-    type_, _, id_ = reference.partition("/")
-    version = await ctx.repo.current(type_, id_) if id_ else None
-    return version.resource if version is not None else None
 
 
 def _document(tenant: str, request: str, occurrence: Occurrence, target: Target, common: Document, now: datetime) -> Document:

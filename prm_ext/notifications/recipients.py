@@ -22,10 +22,10 @@ async def recipient_of(ctx: Context, request: Resource, reference: str) -> Resou
         contained: list[Resource] = request.get("contained", [])
         found = next((one for one in contained if one.get("id") == reference[1:]), None)
     else:
-        found = await _current(ctx, reference)
+        found = await current_of(ctx, reference)
     if found is None or found.get("resourceType") != _ROLE:
         return found
-    person = await _current(ctx, found.get("practitioner", {}).get("reference", "")) or {}
+    person = await current_of(ctx, found.get("practitioner", {}).get("reference", "")) or {}
     telecom = found.get("telecom") or person.get("telecom", [])
     return {**found, "telecom": telecom, _LANGUAGES: person.get(_LANGUAGES, [])}
 
@@ -38,7 +38,7 @@ async def everybody(ctx: Context, reference: str) -> list[str]:
     seen = {reference}
     left = [reference]
     while left:
-        groups = [await _current(ctx, one) for one in left]
+        groups = [await current_of(ctx, one) for one in left]
         members = [member for group in groups if group is not None for member in members_of(group, ctx.now())]
         found |= dict.fromkeys(one for one in members if not _is_group(one))
         left = [one for one in dict.fromkeys(members) if _is_group(one) and one not in seen]
@@ -50,7 +50,8 @@ def _is_group(reference: str) -> bool:
     return reference.partition("/")[0] in GROUPS
 
 
-async def _current(ctx: Context, reference: str) -> Resource | None:
+async def current_of(ctx: Context, reference: str) -> Resource | None:
+    """Return what a reference means now; None where it is not there, or not in this server."""
     type_, _, id_ = reference.removeprefix(ctx.base_url + "/").partition("/_history/")[0].partition("/")
     version = await ctx.repo.current(type_, id_) if id_ and type_.isalpha() else None
     return version.resource if version is not None else None

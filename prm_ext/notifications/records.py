@@ -239,6 +239,11 @@ class Deliveries:
         """Return the deliveries of a request."""
         return await self.collection.find({"t": tenant, "request": request}).to_list()
 
+    async def is_planned(self, tenant: str, request: str, version: int) -> bool:
+        """Tell whether the only delivery of a request follows this version of it already, or a later one."""
+        wanted: Document = {"_id": key(tenant, request), "alone": True, "version": {"$gte": version}}
+        return await self.collection.find_one(wanted, {"_id": 1}) is not None
+
     async def first_of(self, tenant: str, request: str) -> Document | None:
         """Return the delivery of a request that was planned first."""
         return await self.collection.find_one({"t": tenant, "request": request}, sort=[("created", ASCENDING)])
