@@ -188,6 +188,13 @@ def template_of(request: Resource) -> str:
     return next(found, "")
 
 
+async def target_of(ctx: Context, request: Resource, found: Document) -> Target | None:
+    """Return whom a delivery is for as its request says now; None where that names nobody in this place any more."""
+    targets = [target async for target in _targets(ctx, request)]
+    wanted = found["_id"]
+    return next((one for one in targets if key(ctx.tenant, request["id"], found["occurrence"], one.place) == wanted), None)
+
+
 async def _targets(ctx: Context, request: Resource) -> AsyncIterator[Target]:
     found = False
     references = request.get("recipient") or ([request["subject"]] if "subject" in request else [{}])

@@ -111,7 +111,7 @@ class Results:
         for _ in range(ATTEMPTS):
             previous = await ctx.repo.current("CommunicationRequest", found["request"])
             resource = previous.resource if previous is not None else None
-            if resource is None or resource["status"] != "active" or found["status"] == "cancelled":
+            if resource is None or resource["status"] != "active" or resource.get("doNotPerform"):
                 return
             # Read after it: who revived the delivery has made the request active again before.
             found = await self._means.deliveries.get(found["_id"]) or found

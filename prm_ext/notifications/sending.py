@@ -96,10 +96,13 @@ class _Delivery(Held):
         """Follow a version that came since the delivery was planned; return the delivery where it moves to later."""
         if version.number <= self.found["version"]:
             return None
-        target = planning.Target(self.found["recipient"], self.found["given"], "")
+        target = await planning.target_of(self.ctx, request, self.found)
+        if target is None:
+            return await self.end("cancelled", "cancelled", "The recipient was taken out of the request.")
+        who: Document = {"recipient": target.recipient, "given": target.given}
         if self.found["occurrence"]:
             # The planner decides which occurrences there are.
-            self.found = await self.advance(lambda one: {**one, "version": version.number}) or self.found
+            self.found = await self.advance(lambda one: {**one, **who, "version": version.number}) or self.found
             return None
         try:
             occurrence = await planning.occurrence_of(self.ctx, self.means, request, target, None)
@@ -107,7 +110,7 @@ class _Delivery(Held):
             return await self.end("failed", "schedule", "; ".join(issue.diagnostics for issue in error.issues))
         if occurrence is None:
             return None
-        facts = planning.facts(self.ctx, self.means, version, request, occurrence)
+        facts = who | planning.facts(self.ctx, self.means, version, request, occurrence)
         if occurrence.at > self.ctx.now():
             return await self.advance(lambda one: machine.later({**one, **facts}, occurrence.at, self.ctx.now()))
         self.found = await self.advance(lambda one: {**one, **facts}) or self.found

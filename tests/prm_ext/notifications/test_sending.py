@@ -478,3 +478,39 @@ async def test_a_failure_that_the_provider_tells_only_when_it_is_asked_ends_the_
     await pipeline.send()
     (found,) = await communications(pipeline)
     assert (found["status"], codings(found)["urn:prm:provider:twilio"]) == ("stopped", "30005")
+
+
+async def test_a_recipient_that_was_corrected_a_moment_ago_is_the_one_who_gets_it(
+    pipeline: Pipeline, providers: StandIns
+) -> None:
+    await pipeline.write(patient())
+    await pipeline.write(patient("+14155550124", id="bob"))
+    await pipeline.write(request(SMS))
+    await pipeline.plan()
+    await pipeline.write(request(SMS, recipient=[{"reference": "Patient/bob"}], subject={"reference": "Patient/bob"}))
+    await pipeline.send()
+    assert [entry.to for entry in providers.ledger.entries] == ["+14155550124"]
+
+
+async def test_who_was_taken_out_of_a_request_a_moment_ago_gets_nothing(pipeline: Pipeline, providers: StandIns) -> None:
+    await pipeline.write(patient())
+    await pipeline.write(patient("+14155550124", id="bob"))
+    both = [{"reference": "Patient/ada"}, {"reference": "Patient/bob"}]
+    await pipeline.write(request(SMS, recipient=both))
+    await pipeline.plan()
+    await pipeline.write(request(SMS, recipient=both[:1]))
+    await pipeline.send()
+    assert [entry.to for entry in providers.ledger.entries] == ["+14155550123"]
+
+
+async def test_a_request_is_completed_also_when_who_was_taken_out_is_the_last(settings: Settings, database: Any) -> None:
+    async with Pipeline(settings, database) as pipeline:
+        await pipeline.write(patient())
+        await pipeline.write(patient("+14155550124", id="bob"))
+        both = [{"reference": "Patient/ada"}, {"reference": "Patient/bob"}]
+        await pipeline.write(request(SMS, recipient=both))
+        await pipeline.plan()
+        await pipeline.write(request(SMS, recipient=both[:1]))
+        await pipeline.send()
+        assert sorted(one["status"] for one in await pipeline.deliveries()) == ["cancelled", "delivered"]
+        assert (await pipeline.read("CommunicationRequest", "r"))["status"] == "completed"
