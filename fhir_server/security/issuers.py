@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 import httpx
 
 from fhir_server.fhir.outcome import unavailable
-from fhir_server.security.outgoing import PLAIN, PinnedTransport, read_bounded
+from fhir_server.security.authorization.fetching import read_bounded
+from fhir_server.security.outgoing import PLAIN, PinnedTransport
 
 Claims = Mapping[str, Any]
 REFRESH_SECONDS: Final = 30.0

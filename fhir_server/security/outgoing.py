@@ -17,22 +17,6 @@ PLAIN: Final = {"Accept": "application/json", "Accept-Encoding": "identity"}
 _PORTS: Final = {"https": 443, "http": 80}
 
 
-async def read_bounded(answer: httpx.Response, limit: int) -> bytes:
-    """Return the body of an answer that is being received.
-
-    Raises:
-        ValueError: it has more than `limit` bytes, of which no more are read, or is packed.
-    """
-    if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-        raise ValueError("The answer is packed.")
-    body = b""
-    async for part in answer.aiter_bytes():
-        body += part
-        if len(body) > limit:
-            raise ValueError(f"The answer has more than {limit} bytes.")
-    return body
-
-
 class PinnedTransport(httpx.AsyncHTTPTransport):
     """Connects to public addresses only, unless `private` ones are allowed. Redirects are new requests, judged anew."""
 

@@ -19,8 +19,9 @@ from joserfc.jwk import KeySet
 from fhir_server.config import Settings
 from fhir_server.exchange import Principal
 from fhir_server.fhir.outcome import FhirError, unauthorized, unavailable
+from fhir_server.security.authorization.fetching import read_bounded
 from fhir_server.security.issuers import LONGEST_DOCUMENT, OTHERS_SECONDS, Claims, Issuer, RemoteIssuer
-from fhir_server.security.outgoing import PLAIN, read_bounded
+from fhir_server.security.outgoing import PLAIN
 from fhir_server.security.principal import ClaimNames, principal_of
 
 LONGEST: Final = 16_384

@@ -84,11 +84,23 @@ async def _get(target: str, host: str, name: str) -> bytes:
     ):
         if answer.status_code != httpx.codes.OK:
             raise FetchError(f"{name} answers {answer.status_code}.")
-        if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-            raise FetchError(f"{name} packs its answer.")
-        body = b""
-        async for part in answer.aiter_bytes():
-            body += part
-            if len(body) > BYTES:
-                raise FetchError(f"The key set of {name} has more than {BYTES} bytes.")
-        return body
+        try:
+            return await read_bounded(answer, BYTES)
+        except ValueError as error:
+            raise FetchError(f"The key set of {name} can not be read: {error}") from None
+
+
+async def read_bounded(answer: httpx.Response, limit: int) -> bytes:
+    """Return the body of an answer that is being received.
+
+    Raises:
+        ValueError: it has more than `limit` bytes, of which no more are read, or is packed.
+    """
+    if answer.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+        raise ValueError("The server packs its answer.")
+    body = b""
+    async for part in answer.aiter_bytes():
+        body += part
+        if len(body) > limit:
+            raise ValueError(f"The answer has more than {limit} bytes.")
+    return body
