@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pymongo
 import pytest
 from pymongo import AsyncMongoClient
@@ -27,6 +28,7 @@ from tests.media_servers import ACCESS_KEY, BUCKET, SECRET_KEY, shared, start_cl
 _URI = "FHIR_TEST_MONGODB_URI"
 _REDIS = "FHIR_TEST_REDIS_URL"
 _DATABASE = "fhir_test"
+_MEMORY_NEEDED = 4 * 2**30
 MASTER_KEY = "dGhlIG1hc3RlciBrZXkgb2YgdGVzdHMsIDMyIGJ5dGU="
 _OWNED = pytest.StashKey[tuple[EmbeddedMongod, Path]]()
 _OWNED_VALKEY = pytest.StashKey[tuple[EmbeddedValkey, Path]]()
@@ -47,10 +49,20 @@ def pytest_configure(config: pytest.Config) -> None:
     if uri := os.environ.get(_URI):
         pymongo.MongoClient[dict[str, Any]](uri).drop_database(_DATABASE)
         return
-    directory = Path(tempfile.mkdtemp(prefix="fhir-test-"))
+    directory = Path(tempfile.mkdtemp(prefix="fhir-test-", dir=_memory()))
     mongod = EmbeddedMongod(directory, cache_mb=256, oplog_mb=256)
     config.stash[_OWNED] = (mongod, directory)
     os.environ[_URI] = mongod.start().uri
+
+
+def _memory() -> Path | None:
+    """Return where files are kept in memory, None where there is no such place or it is too small.
+
+    Each write waits until MongoDB has it on disk, which is most of the time of many tests, and this one nobody kills.
+    """
+    place = Path("/dev/shm")
+    roomy = place.is_dir() and min(shutil.disk_usage(place).free, psutil.virtual_memory().available) > _MEMORY_NEEDED
+    return place if roomy else None
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
