@@ -9,7 +9,8 @@ of the date of birth. Only where this finds too little, words with two slips are
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from fhir_server.search.access import Access, Document
@@ -30,6 +31,8 @@ READ_DAY: Final = 100
 SOMETHING: Final = 0.1
 NEAR: Final = 1.0
 CLOSE: Final = 0.75
+SURE: Final = 0.95
+"""What fits so well was typed without a slip; while there is room, words with two slips are tried for all else."""
 ENOUGH: Final = 0.85
 """What fits so well is not surpassed by a word with two slips."""
 _TYPE: Final = "Patient"
@@ -106,7 +109,8 @@ class Finder:
 
     def _suffices(self, ranked: Sequence[Ranked], shown: int) -> bool:
         """Tell whether words with two slips would not change what is shown first."""
-        if ranked and ranked[0].score >= CLOSE and ranked[0].document["i"] in self._near:
+        good = CLOSE if len(ranked) >= shown else SURE
+        if ranked and ranked[0].score >= good and ranked[0].document["i"] in self._near:
             return True
         return len(ranked) >= shown and ranked[shown - 1].score >= ENOUGH
 
@@ -178,25 +182,34 @@ def far_off(expanded: Expanded) -> list[Lookup]:
     if len(expanded.meanings) == 1:
         words = [word for word, distance in expanded.meanings[0].items() if distance > NEAR][:MOST_WORDS]
         return [Lookup([_having_words(words)], READ_FAR, near=False)] if words else []
-    keys = _pairs(expanded, NEAR + SOMETHING, 3 * NEAR, slipped=True)
-    return [Lookup([_among(keys)], READ_FAR, near=False)] if keys else []
+    # Apart: those whose other word is a nickname would fill the limit before those whose other word was typed so.
+    tiers = ((NEAR + SOMETHING, 2 * NEAR), (2 * NEAR + SOMETHING, 3 * NEAR))
+    found = (_pairs(expanded, least, most, slipped=True) for least, most in tiers)
+    return [Lookup([_among(keys)], READ_FAR, near=False) for keys in found if keys]
 
 
 def _pairs(expanded: Expanded, least: float, most: float, *, slipped: bool = False) -> list[str]:
     """Return the pairs of words that are so far away together, the nearest first; `slipped`: one word has two slips."""
-    found: dict[str, float] = {}
-    for one, other in combinations(expanded.meanings, 2):
-        for ours, distance in one.items():
-            if distance > most:
-                break
-            for theirs, further in other.items():
-                together = distance + further
-                if together > most:
-                    break
-                if together >= least and (not slipped or max(distance, further) > NEAR):
-                    key = pair(ours, theirs)
-                    found[key] = min(together, found.get(key, together))
-    return sorted(sorted(found, key=found.__getitem__)[:MOST_PAIRS])
+    together = [
+        (distance + further, ours, theirs)
+        for one, other in combinations(map(_levels, expanded.meanings), 2)
+        for distance, ours in one
+        for further, theirs in other
+        if least <= distance + further <= most and (not slipped or max(distance, further) > NEAR)
+    ]
+    together.sort(key=itemgetter(0))
+    every = (pair(one, other) for _, ours, theirs in together for one in ours for other in theirs)
+    found: set[str] = set()
+    for key in every:
+        found.add(key)
+        if len(found) == MOST_PAIRS:
+            break
+    return sorted(found)
+
+
+def _levels(meanings: Meanings) -> list[tuple[float, list[str]]]:
+    """Return the words of each distance, the nearest first."""
+    return [(distance, list(words)) for distance, words in groupby(meanings, meanings.__getitem__)]
 
 
 def _among(keys: Sequence[str]) -> Filter:

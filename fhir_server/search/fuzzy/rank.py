@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from rapidfuzz.distance import OSA
+from rapidfuzz.distance import OSA, DamerauLevenshtein
 
 from fhir_server.matching.names import name_words, sound
 from fhir_server.search.fuzzy.expand import BEGUN, EXACT, NAMESAKE, Expanded, Meanings
@@ -85,7 +85,7 @@ def _likeness(word: str, other: str, meanings: Meanings) -> float:
 @lru_cache(1 << 16)
 def alike(word: str, other: str) -> float:
     """Return how much two words are alike: less with each slip, a little more where they sound the same."""
-    found: float = OSA.normalized_similarity(word, other)
+    found: float = DamerauLevenshtein.normalized_similarity(word, other)
     return min(0.99, found + (_SOUNDS_ALIKE if sound(word) == sound(other) else 0.0))
 
 
