@@ -82,7 +82,7 @@ class Job:
 
     name: str
     run: Callable[..., Coroutine[Any, Any, None]]
-    """Called with a ContextOf and the arguments, which are texts."""
+    """Called with a ContextOf and the arguments, which are texts; the first is a tenant, or a key that begins with `tenant/`."""
 
 
 @dataclass(frozen=True, slots=True)

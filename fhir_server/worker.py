@@ -57,10 +57,12 @@ def work(settings: Settings) -> None:
 
 def _register(app: Celery, job: Job, contexts: Contexts, submit: Submit) -> None:
     def run(*args: str) -> None:
-        try:
-            submit(job.run(contexts.of_tenant, *args))
-        except Exception as error:  # noqa: BLE001 -- what is due is in the database, and is queued again from there
-            structlog.get_logger().error("a piece of work has failed", job=job.name, exc_info=error)
+        # The event loop takes over the context of this thread.
+        with structlog.contextvars.bound_contextvars(tenant=args[0].partition("/")[0]):
+            try:
+                submit(job.run(contexts.of_tenant, *args))
+            except Exception as error:  # noqa: BLE001 -- what is due is in the database, and is queued again from there
+                structlog.get_logger().error("a piece of work has failed", job=job.name, exc_info=error)
 
     app.task(name=task_name(job.name), ignore_result=True)(run)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -27,14 +28,18 @@ from tests.media_servers import EICAR
 EXTENSION = """
 import asyncio
 
+import structlog
+
 from fhir_server.extension import Job
 
 
-async def note(context_of, text, seconds="0"):
+async def note(context_of, key, seconds="0"):
+    tenant, _, text = key.partition("/")
+    structlog.get_logger().info("noting", text=text)
     await asyncio.sleep(float(seconds))
     if text == "bad":
         raise ValueError(text)
-    ctx = await context_of("default")
+    ctx = await context_of(tenant)
     await ctx.repo.database.mongodb["noted"].insert_one({"_id": text})
 
 
@@ -82,8 +87,8 @@ async def until(condition: Any) -> None:
 
 
 async def test_what_is_queued_is_done_also_after_a_piece_that_fails(mongodb, queue, own, tmp_path) -> None:
-    await queue.put("note", [("bad",), ("one",), ("two",)])
-    await queue.put("note", [("three",)], urgent=True)
+    await queue.put("note", [("north/bad",), ("north/one",), ("south/two",)])
+    await queue.put("note", [("south/three",)], urgent=True)
 
     async def all_done() -> bool:
         return await mongodb["noted"].count_documents({}) == 3
@@ -92,8 +97,10 @@ async def test_what_is_queued_is_done_also_after_a_piece_that_fails(mongodb, que
         await until(all_done)
         assert own.heartbeat_file is not None
         assert own.heartbeat_file.exists()
-    log = (tmp_path / "worker.log").read_text()
-    assert "a piece of work has failed" in log
+    lines = [json.loads(line) for line in (tmp_path / "worker.log").read_text().splitlines() if line.startswith("{")]
+    said = {(line["event"], line.get("text", ""), line.get("tenant")) for line in lines}
+    assert ("a piece of work has failed", "", "north") in said
+    assert {("noting", "one", "north"), ("noting", "two", "south"), ("noting", "three", "south")} <= said
     assert await queue.waiting() == 0
 
 
@@ -102,7 +109,7 @@ async def test_a_worker_that_is_told_to_end_finishes_what_it_has_begun(mongodb, 
         return await mongodb["noted"].count_documents({"_id": "first"}) == 1
 
     with worker(own, tmp_path) as process:
-        await queue.put("note", [("first",), ("slow", "2")])
+        await queue.put("note", [("north/first",), ("north/slow", "2")])
         await until(begun)
         process.send_signal(signal.SIGTERM)
         assert await asyncio.to_thread(process.wait, 30) == 0

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import structlog
+
 from fhir_server.events.event import Event
 from fhir_server.exchange import Call, Context
 from fhir_server.fhir.masking import SHOWN, masked
@@ -78,7 +80,9 @@ class ConsumerSink:
         """Handle each."""
         for event in events:
             if not self._consumer.types or event.type in self._consumer.types:
-                await self._consumer.handle(await self._context_of(event.change.tenant), event)
+                tenant = event.change.tenant
+                with structlog.contextvars.bound_contextvars(tenant=tenant):
+                    await self._consumer.handle(await self._context_of(tenant), event)
 
     async def close(self) -> None:
         """Hold nothing."""

@@ -98,5 +98,6 @@ def _named(change: Change, naming: Naming | None) -> Named | None:
     try:
         return naming.name(change)
     except Exception as error:  # noqa: BLE001 -- one change must not keep back all that follow
-        structlog.get_logger().error("a change could not be named", change=f"{change.reference}/{change.version}", exc_info=error)
+        what = f"{change.reference}/{change.version}"
+        structlog.get_logger().error("a change could not be named", tenant=change.tenant, change=what, exc_info=error)
         return None

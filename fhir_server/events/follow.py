@@ -105,12 +105,14 @@ class Follower:
             try:
                 await self._sink.deliver(events)
             except Exception as error:  # noqa: BLE001 -- whatever a consumer may raise
+                tenants = {event.change.tenant for event in events}
                 self._log.warning(
                     "events could not be delivered and will be again",
                     first=events[0].id,
                     count=len(events),
                     pause=pause,
                     exc_info=error,
+                    **({"tenant": tenants.pop()} if len(tenants) == 1 else {}),
                 )
                 await asyncio.sleep(pause)
                 pause = min(LONGEST_PAUSE, pause * 2)

@@ -46,13 +46,13 @@ class Policies:
         path = path_of(self._directory, tenant)
         stamp = _stamp(path)
         if known is None or (known.path, known.stamp) != (path, stamp):
-            known = _Known(self._read(path, known), path, stamp, now)
+            known = _Known(self._read(tenant, path, known), path, stamp, now)
         else:
             known = _Known(known.policy, path, stamp, now)
         self._known[tenant] = known
         return known.policy
 
-    def _read(self, path: Path | None, known: _Known | None) -> Policy:
+    def _read(self, tenant: str, path: Path | None, known: _Known | None) -> Policy:
         if path is None:
             return self._built_in
         try:
@@ -60,7 +60,8 @@ class Policies:
         except (PolicyError, OSError, UnicodeDecodeError) as error:
             if known is None:
                 raise PolicyError(str(error)) from None
-            structlog.get_logger().error("a policy can not be used; the one before stays in force", file=path.name)
+            text = "a policy can not be used; the one before stays in force"
+            structlog.get_logger().error(text, tenant=tenant, file=path.name)
             return known.policy
 
 

@@ -233,7 +233,9 @@ class Keyring:
             try:
                 found.append(await self._generation(document))
             except MasterKeyError as error:
-                structlog.get_logger().error("keys can not be unwrapped", keys=document["_id"], reason=str(error))
+                structlog.get_logger().error(
+                    "keys can not be unwrapped", tenant=document["t"], keys=document["_id"], reason=str(error)
+                )
         for one in found:
             self._ciphers[one.id] = one.cipher
         return Ring(tuple(found))

@@ -18,7 +18,7 @@ from fhir_server.web.auth import Authentication
 from fhir_server.web.base_url import PREFIX, BaseUrl
 from fhir_server.web.binary import PATH as BINARY
 from fhir_server.web.binary import asked_of, binary_call
-from fhir_server.web.observe import observation
+from fhir_server.web.observe import about, observation
 from fhir_server.web.openapi import openapi
 from fhir_server.web.rates import LocalRates, Rates, SharedRates, too_many
 from fhir_server.web.receive import Headers, Wanted, call_of, query_params
@@ -53,7 +53,7 @@ class FhirApp:
             ctx = await self._authentication.context(scope, headers, base_url, request_id, address)
         else:
             ctx = await self._contexts.of(self._settings.default_tenant, base_url, request_id=request_id, address=address)
-        _know(scope, ctx)
+        about(scope, ctx.tenant)
         if self._rates is not None:
             await self._count(ctx)
         return ctx
@@ -70,7 +70,7 @@ class FhirApp:
         base_url, request_id = self._base_url.of(scope, headers), observation(scope).request_id
         address = self._addresses.of(scope, headers)
         ctx = await self._contexts.of(principal.tenant, base_url, request_id=request_id, principal=principal, address=address)
-        _know(scope, ctx)
+        about(scope, ctx.tenant)
         return ctx
 
     async def unsigned(self, scope: Scope, headers: Headers, provider: str) -> None:
@@ -156,12 +156,6 @@ class FhirApp:
         return FhirError(
             500, (Issue("exception", "The server failed on this request; its log says more under the X-Request-Id."),)
         )
-
-
-def _know(scope: Scope, ctx: Context) -> None:
-    """Have the log say which tenant a request is about."""
-    observation(scope).tenant = ctx.tenant
-    logs.tenant.set(ctx.tenant)
 
 
 def _rates(settings: Settings) -> Rates | None:

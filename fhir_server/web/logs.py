@@ -24,7 +24,8 @@ _encoder = msgspec.json.Encoder(enc_hook=repr)
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """The id of the request that is being answered."""
 tenant: ContextVar[str] = ContextVar("tenant", default="")
-"""The tenant that the request is about, once that is known."""
+"""The tenant that the request is about, once that is known. What is done by itself for a tenant binds `tenant` in
+`structlog.contextvars`, which every floor can."""
 
 
 @dataclass(slots=True)
@@ -44,6 +45,7 @@ def configure(settings: Settings, output: TextIO | None = None) -> None:
     output = output or sys.stderr
     level = _LEVELS[settings.log_level]
     shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
         add_request_id,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

@@ -40,6 +40,12 @@ def observation(scope: MutableMapping[str, Any]) -> Observation:
     return found
 
 
+def about(scope: MutableMapping[str, Any], tenant: str) -> None:
+    """Have all lines of the log say, from now on, which tenant a request is about."""
+    observation(scope).tenant = tenant
+    logs.tenant.set(tenant)
+
+
 def _request_id(scope: MutableMapping[str, Any]) -> str:
     for name, value in scope.get("headers", ()):
         if name == HEADER and _USABLE.fullmatch(value):

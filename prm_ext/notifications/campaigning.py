@@ -60,12 +60,13 @@ class Campaigning:
         campaign = await self._ledger.next(tenant)
         if campaign is None:
             return False
-        try:
-            await self._do(campaign)
-        except (PyMongoError, TimeoutError):
-            raise
-        except Exception as error:  # noqa: BLE001 -- one campaign must not keep back the others
-            await self._failed(campaign, error)
+        with structlog.contextvars.bound_contextvars(tenant=campaign["t"]):
+            try:
+                await self._do(campaign)
+            except (PyMongoError, TimeoutError):
+                raise
+            except Exception as error:  # noqa: BLE001 -- one campaign must not keep back the others
+                await self._failed(campaign, error)
         return True
 
     async def _do(self, campaign: Document) -> None:

@@ -75,7 +75,8 @@ class Dispatcher:
             structlog.get_logger().warning("notifications are taken up again", count=expired)
         stale = {"stale": {"$lt": utc_now() - STALE}, **self._tenants}
         async for found in self._means.deliveries.collection.find(stale).limit(_ROUND):
-            await self._results.show(found)
+            with structlog.contextvars.bound_contextvars(tenant=found["t"]):
+                await self._results.show(found)
 
     async def round(self, queue: JobQueue) -> int:
         """Queue what is due, as far as the windows allow; return how much."""
@@ -139,7 +140,7 @@ class Dispatcher:
             await queue.put(JOB, [(one["_id"], token) for one in claimed], urgent=lane.urgent)
         except QueueError as error:
             # Some may be queued all the same; a worker then finds that they are not claimed any more.
-            structlog.get_logger().warning("notifications can not be queued now", reason=str(error))
+            structlog.get_logger().warning("notifications can not be queued now", tenant=lane.tenant, reason=str(error))
             await deliveries.release(token, utc_now())
             return 0
         return len(claimed)

@@ -66,14 +66,16 @@ class Inbound:
         await inbox.prepare()
 
         async def one(id_: str, tenant: str) -> None:
+            # Each is a task, and so has a context of its own.
+            structlog.contextvars.bind_contextvars(tenant=tenant)
             async with places:
-                await self._again(await context_of(tenant), id_)
+                try:
+                    await self._again(await context_of(tenant), id_)
+                except Exception as error:  # noqa: BLE001 -- one that fails must not keep the others waiting
+                    structlog.get_logger().error("unforeseen", exc_info=error)
 
         due = await inbox.due(ctx.now(), SWEEP)
-        # One that fails must not keep the others waiting.
-        for error in await asyncio.gather(*(one(*each) for each in due), return_exceptions=True):
-            if isinstance(error, BaseException):
-                structlog.get_logger().error("unforeseen", exc_info=error)
+        await asyncio.gather(*(one(*each) for each in due))
 
     async def _again(self, ctx: Context, id_: str) -> None:
         try:

@@ -6,7 +6,6 @@ docs/security/README.md
 import base64
 import io
 import json
-import logging
 import random
 import re
 from collections.abc import AsyncIterator, Iterator
@@ -15,7 +14,6 @@ from urllib.parse import quote
 
 import httpx
 import pytest
-import structlog
 from authz_requests import Dice, some_request
 from authz_world import story
 from pymongo.asynchronous.database import AsyncDatabase
@@ -24,8 +22,8 @@ from pymongo.errors import OperationFailure
 from fhir_server import engine
 from fhir_server.config import Settings
 from fhir_server.exchange import Call, Context, Reply
-from fhir_server.web import logs
 from tests.conftest import client_of
+from tests.logged import logged
 
 MARK = "zqxmark"
 OWN = "qzystored"
@@ -38,15 +36,8 @@ XML = {"Content-Type": "application/fhir+xml"}
 @pytest.fixture
 def log(settings: Settings) -> Iterator[io.StringIO]:
     """All that this process logs, at the level debug."""
-    output = io.StringIO()
-    names = ("", "uvicorn", "uvicorn.error", "uvicorn.access", "pymongo")
-    before = [(logging.getLogger(name).handlers[:], logging.getLogger(name).level) for name in names]
-    logs.configure(settings.model_copy(update={"log_level": "debug"}), output)
-    yield output
-    structlog.reset_defaults()
-    for name, (handlers, level) in zip(names, before, strict=True):
-        logging.getLogger(name).handlers[:] = handlers
-        logging.getLogger(name).setLevel(level)
+    with logged(settings) as output:
+        yield output
 
 
 @pytest.fixture

@@ -38,15 +38,20 @@ async def keep_finishing(database: Database, context_of: ContextOf) -> None:
             log.warning("a merge is interrupted and will be taken up again", reason=type(error).__name__)
         except Exception:
             log.exception("a merge has failed and will be taken up again")
+        structlog.contextvars.unbind_contextvars("tenant")
         await asyncio.sleep(POLL_SECONDS)
 
 
 async def finish_due(
     database: Database, context_of: ContextOf, *, tenant: str = "", now: Callable[[], datetime] = utc_now
 ) -> int:
-    """Do what is due of the merges of a tenant (none named: of all); return how many were worked on."""
+    """Do what is due of the merges of a tenant (none named: of all); return how many were worked on.
+
+    What is raised is of the tenant that is bound for the log.
+    """
     merges, worked = Merges(database), 0
     while (claimed := await merges.claim(now(), tenant=tenant)) is not None:
+        structlog.contextvars.bind_contextvars(tenant=claimed[0])
         ctx = await context_of(claimed[0])
         merge = await merges.get(*claimed)
         try:
@@ -54,6 +59,7 @@ async def finish_due(
                 await advance(replace(ctx, base_url=merge.base_url), merge)
         except OvertakenError:
             structlog.get_logger().info("somebody else got on with a merge", merge=claimed[1])
+        structlog.contextvars.unbind_contextvars("tenant")
         worked += 1
     return worked
 

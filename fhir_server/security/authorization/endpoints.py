@@ -79,8 +79,10 @@ class Introspection(IntrospectionEndpoint):
 
     def check_permission(self, token: Found, client: Client, request: Request) -> bool:
         """Tell whether the client may know about the token."""
-        del request
-        return token.check_client(client) or (client.introspects and client.tenant in (token.tenant, ANY_TENANT))
+        allowed = token.check_client(client) or (client.introspects and client.tenant in (token.tenant, ANY_TENANT))
+        if allowed:
+            request.about = token.tenant
+        return allowed
 
     def introspect_token(self, token: Found) -> dict[str, Any]:
         """Return what SMART and RFC 7662 name."""
@@ -103,7 +105,7 @@ class Revocation(RevocationEndpoint):
 
     def revoke_token(self, token: Found, request: Request) -> None:
         """Revoke it."""
-        del request
+        request.about = token.tenant
         service = self.server.service
         if "jti" in token.claims:
             wait(service.revoked.add, token.claims["jti"])

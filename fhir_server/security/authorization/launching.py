@@ -43,6 +43,7 @@ def made(server: "Server", request: Request) -> Reply:
     tenant = data.get("tenant", "") if ehr.tenant == ANY_TENANT else ehr.tenant
     if not _TENANT.fullmatch(tenant):
         raise InvalidRequestError("The launch has to name its tenant.")
+    request.about = tenant
     app = wait(server.service.clients.get, data["app"]) if "app" in data else None
     if "app" in data and (app is None or not app.serves(tenant)):
         raise InvalidRequestError("The app that is to be launched is not registered for the organisation.")

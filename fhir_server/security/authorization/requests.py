@@ -7,6 +7,8 @@ from typing import Any
 
 from authlib.oauth2.rfc6749 import JsonPayload, JsonRequest, OAuth2Payload, OAuth2Request
 
+from fhir_server.security.authorization.clients import ANY_TENANT
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -44,6 +46,9 @@ class Payload(OAuth2Payload):
 class Request(OAuth2Request):
     """A request to one of the endpoints. `headers` have to be found under any case."""
 
+    about = ""
+    """The tenant of what is asked about, where it is known by now."""
+
     def __init__(
         self, method: str, url: str, params: Iterable[tuple[str, str]], headers: Mapping[str, str] | None = None
     ) -> None:
@@ -54,6 +59,14 @@ class Request(OAuth2Request):
     def form(self) -> dict[str, str]:
         """Return the parameters of the body. Those of the URL are not among them: credentials do not belong there."""
         return self.payload.data
+
+    @property
+    def tenant(self) -> str:
+        """The tenant that it is about, or is from, as far as that has turned out; empty for none."""
+        given = self.authorization_code or self.refresh_token
+        known = (self.user, given.grant if given is not None else None, self.client)
+        tenants = (one.tenant for one in known if one is not None and one.tenant != ANY_TENANT)
+        return self.about or next(tenants, "")
 
 
 class Json(JsonPayload):

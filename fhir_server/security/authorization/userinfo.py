@@ -5,6 +5,7 @@ from typing import Any
 from fhir_server.security.authorization.endpoints import find
 from fhir_server.security.authorization.issue import identity
 from fhir_server.security.authorization.service import Service
+from fhir_server.security.authorization.users import User
 
 
 class BearerError(Exception):
@@ -16,8 +17,8 @@ class BearerError(Exception):
         self.error = error
 
 
-async def userinfo(service: Service, token: str) -> dict[str, Any]:
-    """Return the claims about the user of an access token: `sub`, and what its scopes `fhirUser` and `profile` open.
+async def userinfo(service: Service, token: str) -> tuple[User, dict[str, Any]]:
+    """Return the user of an access token, and the claims about them: `sub`, and what its scopes `fhirUser` and `profile` open.
 
     Raises:
         BearerError: 401, the token is not good; 403, it was not given with the scope `openid`.
@@ -33,4 +34,4 @@ async def userinfo(service: Service, token: str) -> dict[str, Any]:
     if user is None or not user.active:
         raise BearerError(401, "invalid_token", "The user may not log in any more.")
     await service.tenants.admit(user.tenant, service.place.issuer)
-    return identity(service.place, user, scopes)
+    return user, identity(service.place, user, scopes)

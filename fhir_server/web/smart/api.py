@@ -18,6 +18,7 @@ from fhir_server.security.authorization.launching import made
 from fhir_server.security.authorization.server import Server
 from fhir_server.security.authorization.service import Service
 from fhir_server.security.authorization.userinfo import BearerError, userinfo
+from fhir_server.web.observe import about
 from fhir_server.web.smart import recording
 from fhir_server.web.smart.browser import FormError, address, read_bytes, read_params
 
@@ -80,7 +81,9 @@ class Api:
         if scheme.lower() != "bearer" or not token.strip():
             return Response(status_code=401, headers={"WWW-Authenticate": "Bearer", **_NO_STORE})
         try:
-            return JSONResponse(await userinfo(self._service, token.strip()), headers=_NO_STORE)
+            user, claims = await userinfo(self._service, token.strip())
+            about(request.scope, user.tenant)
+            return JSONResponse(claims, headers=_NO_STORE)
         except BearerError as error:
             found = error.status, error.error, str(error)
         except FhirError as error:
@@ -130,6 +133,8 @@ class Api:
             return _response(await in_thread(answer, asked))
         except OAuth2Error as error:
             return _response(Server(self._service).refusal(error))
+        finally:
+            about(request.scope, asked.tenant)
 
 
 def _response(reply: requests.Reply) -> Response:

@@ -12,13 +12,13 @@ from fhir_server.security.authorization.attempts import Key, login_keys
 from fhir_server.security.authorization.bridge import in_thread
 from fhir_server.security.authorization.sessions import Session
 from fhir_server.security.authorization.users import TOTP_PURPOSE, User, folded
+from fhir_server.web.observe import about
 from fhir_server.web.smart import recording
 from fhir_server.web.smart.browser import FormError, address, drop_cookie, first, read_form, set_cookie
 from fhir_server.web.smart.pages import error_page, page, see
 from fhir_server.web.smart.smart import Smart, Visitor
 
 WRONG: Final = "The name and the password do not belong together. Check both and try again."
-_logger = structlog.get_logger()
 SUSPENDED: Final = "Your organisation is suspended here at the moment, so nobody of it can log in."
 WRONG_CODE: Final = "This code is not right, or was used already. Enter the one that your app shows now."
 
@@ -77,10 +77,15 @@ class Login:
         if user is None:
             await self._service.attempts.failed(keys)
             known = half or await self._service.users.named(name)
+            if known is not None:
+                about(request.scope, known.tenant)
             await recording.login(self._service, request, known, status=401, detail="totp" if half else "password")
-            _logger.warning("a login failed", user=half.id if half else "", address=address(request, self._service.settings))
+            structlog.get_logger().warning(
+                "a login failed", user=half.id if half else "", address=address(request, self._service.settings)
+            )
             problem = WRONG_CODE if half else WRONG
             return login_page(session, asking, problem=problem, status=401, name="" if half else first(values, "name"))
+        about(request.scope, user.tenant)
         await self._service.attempts.succeeded(keys[:1])
         if not await self._service.tenants.is_open(user.tenant):
             await recording.login(self._service, request, user, status=403, detail="suspended")
@@ -89,7 +94,7 @@ class Login:
             await self._service.sessions.set_half(session, user)
             return see(asking.url)
         await recording.login(self._service, request, user, detail="totp" if half else "password")
-        _logger.info("somebody logged in", user=user.id, tenant=user.tenant, second_factor=bool(half))
+        structlog.get_logger().info("somebody logged in", user=user.id, tenant=user.tenant, second_factor=bool(half))
         cookie, _ = await self._service.sessions.log_in(session, user, ("pwd", "otp", "mfa") if half else ("pwd",))
         response = see(asking.url)
         set_cookie(response, self._service.place, cookie)

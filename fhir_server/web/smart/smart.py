@@ -8,7 +8,7 @@ from starlette.responses import Response
 from fhir_server.security.authorization.service import Service
 from fhir_server.security.authorization.sessions import Session
 from fhir_server.security.authorization.users import User
-from fhir_server.web.observe import observation
+from fhir_server.web.observe import about
 from fhir_server.web.smart.browser import session_cookie, set_cookie
 from fhir_server.web.smart.directory import Directory
 
@@ -41,7 +41,7 @@ class Smart:
         there = user is not None and user.active and await self.service.tenants.is_open(user.tenant)
         if user is None or not there:
             return Visitor(session)
-        observation(request.scope).tenant = user.tenant
+        about(request.scope, user.tenant)
         return Visitor(session, user)
 
     def keep(self, response: Response, visitor: Visitor) -> Response:
