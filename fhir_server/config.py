@@ -402,6 +402,12 @@ class Settings(BaseSettings):
     events_resource: bool = Field(
         False, description="Put the resource into each event. Without it events hold ids only, and no health data."
     )
+    events_lease_seconds: float = Field(
+        15.0,
+        ge=1,
+        le=300,
+        description="For how many seconds a process keeps, without prolonging it, what one process of all does: telling events, and work such as bulk sends. So long after one was killed another goes on.",
+    )
     webhook_urls: str = Field("", description="Comma-separated URLs that each event is posted to, as a CloudEvent.")
     webhook_secret: str = Field(
         "",

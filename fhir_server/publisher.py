@@ -52,8 +52,9 @@ async def publish(settings: Settings, since: datetime, stop: asyncio.Event) -> N
 
 def followers(contexts: Contexts, since: datetime) -> list[Follower]:
     """Return those who follow the feed, by what the settings name and the extensions have registered."""
-    namings, shared = contexts.extensions.namings, Sharing(contexts.database)
-    return [Follower(contexts.database, sink, namings, since=since, shared=shared) for sink in _sinks(contexts)]
+    database, namings, seconds = contexts.database, contexts.extensions.namings, contexts.settings.events_lease_seconds
+    shared = Sharing(database)
+    return [Follower(database, sink, namings, since=since, lease_seconds=seconds, shared=shared) for sink in _sinks(contexts)]
 
 
 def _sinks(contexts: Contexts) -> list[Sink]:
@@ -78,7 +79,7 @@ async def _running(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator[None]
 
 async def _perform(database: Database, task: Task, contexts: Contexts) -> None:
     """Do an extension's work, whenever no other process does where that matters."""
-    lease = Lease(database, f"task:{task.name}")
+    lease = Lease(database, f"task:{task.name}", seconds=contexts.settings.events_lease_seconds)
     log = logs.get_logger().bind(task=task.name)
     while True:
         try:

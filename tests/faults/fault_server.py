@@ -17,13 +17,14 @@ class FaultServer:
     """`fhir-server serve` on a data directory or on an external MongoDB, from one `start()` to the next."""
 
     def __init__(self, directory: Path, *options: str, **settings: str) -> None:
+        """Name its directory, options of the command and settings; those who are killed are soon replaced by others."""
         self.data = directory / "data"
         self.errors = directory / "server.err"
         self.base = ""
         self._options = options
         self._environment = {name: value for name, value in os.environ.items() if not name.startswith("FHIR_")}
         self._environment |= {"FHIR_MONGODB_CACHE_MB": "256", "FHIR_LOG_REQUESTS": "false", "FHIR_MRN": "false"}
-        self._environment |= {"FHIR_WORKER": "false"}
+        self._environment |= {"FHIR_WORKER": "false", "FHIR_EVENTS_LEASE_SECONDS": "3"}
         self._environment |= {f"FHIR_{name.upper()}": value for name, value in settings.items()}
         self._process: subprocess.Popen[str] | None = None
 
