@@ -5,6 +5,7 @@ the one that comes with the server.
 """
 
 from collections.abc import Mapping
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -177,6 +178,7 @@ def read(text: str, name: str = "policy") -> Policy:
         raise PolicyError(f"{name}: " + "; ".join(problems) + ".") from None
 
 
+@cache
 def built_in() -> Policy:
     """Return the policy that comes with the server."""
     return read(files(__package__).joinpath("default_policy.yaml").read_text(encoding="utf-8"), "default_policy.yaml")
