@@ -11,6 +11,7 @@ import json
 import uuid
 from datetime import UTC, datetime, timedelta
 from email.policy import default
+from functools import cache
 from typing import Any, Literal
 
 import msgspec
@@ -41,6 +42,12 @@ _FIELDS = ("Message", "MessageId", "Subject", "Timestamp", "TopicArn", "Type")
 _CONFIRMATION = ("Message", "MessageId", "SubscribeURL", "Timestamp", "Token", "TopicArn", "Type")
 
 
+@cache
+def _private_key() -> rsa.RSAPrivateKey:
+    """Return the key of all accounts in this process: it takes long to make one."""
+    return rsa.generate_private_key(public_exponent=65537, key_size=2048)
+
+
 class SesServer:
     """One account in one region."""
 
@@ -49,7 +56,7 @@ class SesServer:
         self.weather = weather
         self.callbacks = callbacks
         self.webhook = ""
-        self._private = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self._private = _private_key()
         self.certificate = self._certificate()
         """What is at the URL of the certificate, PEM."""
 

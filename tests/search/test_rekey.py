@@ -14,6 +14,7 @@ from fhir_server.config import Settings
 from fhir_server.search import rekey
 from fhir_server.search.index import index_models
 from fhir_server.store.database import Database
+from fhir_server.store.keys import REFRESH_SECONDS
 from fhir_server.store.master import LocalKeyService, MasterKeyError, key_service, make_key_file, new_master_key
 from tests.conftest import MASTER_KEY, client_of
 
@@ -116,6 +117,21 @@ async def test_an_interrupted_rotation_goes_on_where_it_stood(
     assert (await states(database, tenant), await numbers_of(database, tenant)) == ([(1, "retired"), (2, "active")], {2})
     async with client_of(settings, database) as fresh:
         assert await total(fresh, "523-45-6789") == 2
+
+
+async def test_by_itself_it_waits_twice_until_all_processes_know_the_keys(
+    http: httpx.AsyncClient, settings: Settings, database: Mongo, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await http.put("Patient/p", json=patient("p", "523-45-6789"))
+    waited: list[tuple[float, list[tuple[int, str]]]] = []
+
+    async def notes(seconds: float) -> None:
+        waited.append((seconds, await states(database, tenant)))
+
+    monkeypatch.setattr("fhir_server.search.rekey.sleep", notes)
+    await rekey.rotate(Database(database, settings, index_models), tenant, BASE)
+    long = 2 * REFRESH_SECONDS
+    assert waited == [(long, [(1, "active"), (2, "new")]), (long, [(1, "old"), (2, "active")])]
 
 
 async def test_what_was_stored_in_clear_is_encrypted_when_its_system_becomes_protected(

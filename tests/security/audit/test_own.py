@@ -98,8 +98,15 @@ def test_loading_is_recorded_with_numbers(place: Scene, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_commands_that_change_something_are_recorded(place: Scene, words: tuple[str, ...], told: tuple[str, ...]) -> None:
+def test_commands_that_change_something_are_recorded(
+    place: Scene, words: tuple[str, ...], told: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each leaves its beginning and its end."""
+
+    async def at_once(_: float) -> None:
+        """Nobody else is there to wait for."""
+
+    monkeypatch.setattr("fhir_server.search.rekey.sleep", at_once)
     place.run("tenants", "create", "first")
     before = len(place.told())
     place.run(*words)
