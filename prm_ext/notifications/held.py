@@ -8,9 +8,11 @@ from pymongo.errors import PyMongoError
 
 from fhir_server.exchange import Context
 from fhir_server.store.database import Document
+from fhir_server.store.versions import Version
 from prm_ext.notifications import machine
 from prm_ext.notifications.channels.channel import Accepted, Message, Outcome, Provider, Receipt, Refused, Unknown
 from prm_ext.notifications.content import Content
+from prm_ext.notifications.disclosing import PERSIST_SECONDS, note_disclosure
 from prm_ext.notifications.machine import Rules
 from prm_ext.notifications.means import Means
 from prm_ext.notifications.objections import note_objection
@@ -19,11 +21,13 @@ from prm_ext.notifications.webhooks.places import callback_url
 
 CHECKS: Final = 10
 """So often a provider is asked what became of a message that it does not report on."""
-_PERSIST_SECONDS: Final = 60.0
 
 
 class Held:
     """One delivery, as it was when it was last read or changed."""
+
+    request: Version | None = None
+    """As it was read for this step."""
 
     def __init__(self, ctx: Context, means: Means, found: Document, token: str) -> None:
         self.ctx = ctx
@@ -69,7 +73,7 @@ class Held:
 
     async def persist(self, step: Step) -> Document | None:
         """Record what has happened, for as long as MongoDB may be away."""
-        deadline = asyncio.get_running_loop().time() + _PERSIST_SECONDS
+        deadline = asyncio.get_running_loop().time() + PERSIST_SECONDS
         while True:
             try:
                 return await self.means.deliveries.advance(self.found, step)
@@ -88,6 +92,9 @@ class Held:
         attempt = machine.unknown_try(self.found) or {}
         pair = self.means.providers.of(self.ctx.tenant, message["channel"])
         if pair is None or pair[0].name != message["provider"] or not pair[0].looks_up:
+            if "ended" not in attempt:
+                # Whoever sent it died before it could be recorded.
+                await note_disclosure(self.ctx, self.found, None, self.request)
             await self.assume_lost()
             return None
         provider = pair[0]
@@ -102,6 +109,7 @@ class Held:
             count = self.found.get("lookups", 0) + 1
             due = self.ctx.now() + Rules.at(self.settings, self.ctx.now()).pause(count, None)
             if due >= self.found["expires"]:
+                await note_disclosure(self.ctx, self.found, None, self.request)
                 return await self.end("failed", "transient", "Whether it was sent could not be found out.")
             return await self.later(due, lookups=count)
         return await self.conclude(outcome, provider, others=machine.others_left(self.found))
@@ -142,6 +150,7 @@ class Held:
         """Record what came of the try that was made."""
         rules = Rules.at(self.settings, self.ctx.now())
         _tell(self.found, outcome)
+        await note_disclosure(self.ctx, self.found, outcome, self.request)
 
         def step(one: Document) -> Document | None:
             if self.holds(one):

@@ -62,9 +62,6 @@ class Sender:
 class _Delivery(Held):
     """One step of a delivery."""
 
-    request: Version | None = None
-    """As it was read for this step."""
-
     async def run(self) -> Document | None:
         """Return what the delivery has become, None where it is not ours any more."""
         if machine.is_accepted(self.found):

@@ -5,11 +5,11 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from fhir_server.exchange import Resource
-from fhir_server.security.audit.record import COMMAND, Place, Record, is_own
+from fhir_server.security.audit.codings import DICOM, coding, coding_of
+from fhir_server.security.audit.disclosure import agents_of, kind_of
+from fhir_server.security.audit.record import COMMAND, DISCLOSURE, Place, Record, is_own
 from fhir_server.store.versions import instant
 
-_TERMINOLOGY: Final = "http://terminology.hl7.org/CodeSystem/"
-_DICOM: Final = "http://dicom.nema.org/resources/ontology/DCM"
 _REST: Final = "http://hl7.org/fhir/restful-interaction"
 _EXPORTS: Final = frozenset({"$everything", "$export", "$docref"})
 _ACTIONS: Final[Mapping[str, str]] = {
@@ -59,11 +59,11 @@ def audit_event(record: Record, place: Place, index: int, base_url: str) -> Reso
         found["outcomeDesc"] = _description(record)
     if record.reason:
         found["purposeOfEvent"] = [
-            {"coding": [_coding("v3-ActReason", "BTG", "break the glass")], "text": record.reason},
+            {"coding": [coding("v3-ActReason", "BTG", "break the glass")], "text": record.reason},
         ]
     return found | {
-        "agent": _agents(record),
-        "source": {"observer": {"display": base_url}, "type": [_coding("security-source-type", "4", "Application Server")]},
+        "agent": agents_of(record, base_url) if record.kind == DISCLOSURE else _agents(record),
+        "source": {"observer": {"display": base_url}, "type": [coding("security-source-type", "4", "Application Server")]},
         "entity": _entities(record),
     }
 
@@ -73,35 +73,37 @@ def _moment(ms: int) -> str:
 
 
 def _what(record: Record) -> Resource:
+    if record.kind == DISCLOSURE:
+        return kind_of(record)
     if record.kind in ("login", "logout"):
         code, display = ("110122", "Login") if record.kind == "login" else ("110123", "Logout")
-        type_ = _coding_of(_DICOM, "110114", "User Authentication")
-        return {"type": type_, "subtype": [_coding_of(_DICOM, code, display)]}
+        type_ = coding_of(DICOM, "110114", "User Authentication")
+        return {"type": type_, "subtype": [coding_of(DICOM, code, display)]}
     if record.kind == "account":
         return {
-            "type": _coding_of(_DICOM, "110113", "Security Alert"),
-            "subtype": [_coding_of(_DICOM, *_ACCOUNT[record.code])],
+            "type": coding_of(DICOM, "110113", "Security Alert"),
+            "subtype": [coding_of(DICOM, *_ACCOUNT[record.code])],
         }
     if record.kind == COMMAND:
         return {
-            "type": _coding_of(_DICOM, *_COMMAND_TYPES.get(record.code, ("110100", "Application Activity"))),
-            "subtype": [_coding_of(_COMMANDS, record.code.replace(" ", "-"), record.code)],
+            "type": coding_of(DICOM, *_COMMAND_TYPES.get(record.code, ("110100", "Application Activity"))),
+            "subtype": [coding_of(_COMMANDS, record.code.replace(" ", "-"), record.code)],
         }
     if record.kind == "refused":
         return {
-            "type": _coding_of(_DICOM, "110113", "Security Alert"),
-            "subtype": [_coding_of(_DICOM, "110126", "Node Authentication")],
+            "type": coding_of(DICOM, "110113", "Security Alert"),
+            "subtype": [coding_of(DICOM, "110126", "Node Authentication")],
         }
     if record.kind == "download" or record.code in _EXPORTS:
-        subtype = _coding_of(_REST, "operation", "operation") if record.code.startswith("$") else None
-        type_ = _coding_of(_DICOM, "110106", "Export")
+        subtype = coding_of(_REST, "operation", "operation") if record.code.startswith("$") else None
+        type_ = coding_of(DICOM, "110106", "Export")
         return {"type": type_, **({"subtype": [subtype]} if subtype else {})}
     code = "operation" if record.code.startswith("$") else record.code
-    return {"type": _coding("audit-event-type", "rest", "RESTful Operation"), "subtype": [_coding_of(_REST, code, code)]}
+    return {"type": coding("audit-event-type", "rest", "RESTful Operation"), "subtype": [coding_of(_REST, code, code)]}
 
 
 def _action(record: Record) -> str:
-    if record.kind == "download":
+    if record.kind in ("download", DISCLOSURE):
         return "R"
     if record.kind == "account":
         return {"consent": "C", "revoke": "D"}.get(record.code, "U")
@@ -115,7 +117,7 @@ def _outcome(status: int) -> str:
 
 
 def _description(record: Record) -> str:
-    if record.kind in (COMMAND, "account") or (is_own(record) and record.status < _REFUSED):
+    if record.kind in (COMMAND, DISCLOSURE, "account") or (is_own(record) and record.status < _REFUSED):
         return record.detail
     text = f"HTTP {record.status}" + (f" {record.detail}" if record.detail else "")
     return f"{text}; {record.missed} more before it were not recorded one by one" if record.missed else text
@@ -135,7 +137,7 @@ def _agents(record: Record) -> list[dict[str, Any]]:
     changing = _action(record) in "CUD"
     role = ("110153", "Source Role ID") if changing else ("110152", "Destination Role ID")
     app = {
-        "type": {"coding": [_coding_of(_DICOM, *role)]},
+        "type": {"coding": [coding_of(DICOM, *role)]},
         "who": {"identifier": {"value": record.client}},
         "altId": record.client,
         "requestor": False,
@@ -150,10 +152,10 @@ def _network(record: Record) -> str:
 
 def _role(record: Record) -> dict[str, str]:
     if record.kind == COMMAND:
-        return _coding("extra-security-role-type", "humanuser", "human user")
+        return coding("extra-security-role-type", "humanuser", "human user")
     if is_own(record):
-        return _coding("extra-security-role-type", "dataprocessor", "data processor")
-    return _coding("v3-ParticipationType", "IRCP", "information recipient")
+        return coding("extra-security-role-type", "dataprocessor", "data processor")
+    return coding("v3-ParticipationType", "IRCP", "information recipient")
 
 
 def _who(record: Record) -> dict[str, Any]:
@@ -178,13 +180,15 @@ def _entities(record: Record) -> list[dict[str, Any]]:
         found.append(_entity(text, "1", "Person", "1", "Patient"))
     if record.count >= 0 or record.parameters:
         found.append(_query(record))
-    if record.about:
-        found.append({"what": {"identifier": {"value": record.about}}, "type": _coding("audit-entity-type", "4", "Other")})
+    if record.about and record.kind == DISCLOSURE:
+        found.append(_entity(record.about, "2", "System Object", "4", "Domain Resource"))
+    elif record.about:
+        found.append({"what": {"identifier": {"value": record.about}}, "type": coding("audit-entity-type", "4", "Other")})
     if record.request_id:
         found.append(
             {
                 "what": {"identifier": {"value": record.request_id}},
-                "type": _coding("audit-entity-type", "4", "Other"),
+                "type": coding("audit-entity-type", "4", "Other"),
                 "detail": [{"type": "X-Request-Id", "valueString": record.request_id}],
             }
         )
@@ -196,8 +200,8 @@ def _query(record: Record) -> dict[str, Any]:
     details += [("parameter", name) for name in record.parameters if name.strip()]
     shown = [{"type": name, "valueString": value} for name, value in details if value]
     found: dict[str, Any] = {
-        "type": _coding("audit-entity-type", "2", "System Object"),
-        "role": _coding("object-role", "24", "Query"),
+        "type": coding("audit-entity-type", "2", "System Object"),
+        "role": coding("object-role", "24", "Query"),
     }
     return found | ({"detail": shown} if shown else {})
 
@@ -205,14 +209,6 @@ def _query(record: Record) -> dict[str, Any]:
 def _entity(reference: str, kind: str, kind_display: str, role: str, role_display: str) -> dict[str, Any]:
     return {
         "what": {"reference": reference},
-        "type": _coding("audit-entity-type", kind, kind_display),
-        "role": _coding("object-role", role, role_display),
+        "type": coding("audit-entity-type", kind, kind_display),
+        "role": coding("object-role", role, role_display),
     }
-
-
-def _coding(system: str, code: str, display: str) -> dict[str, str]:
-    return _coding_of(_TERMINOLOGY + system, code, display)
-
-
-def _coding_of(system: str, code: str, display: str) -> dict[str, str]:
-    return {"system": system, "code": code, "display": display}

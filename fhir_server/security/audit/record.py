@@ -13,6 +13,8 @@ import msgspec
 
 COMMAND: Final = "command"
 """The kind of what an operator does at the command line."""
+DISCLOSURE: Final = "disclosure"
+"""The kind of what is given to somebody outside, such as a message to the provider that delivers it."""
 SYSTEM: Final = "system"
 """As whom the server does what it does by itself."""
 PREFIX: Final = "log-"
@@ -28,9 +30,9 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     """When it began, in milliseconds since 1970."""
     kind: str
     """`rest`, `login`, `logout`, `refused` (by the door), `download`, `account` (changed by its
-    user), `command` (of an operator)."""
+    user), `command` (of an operator), `disclosure`."""
     code: str
-    """The interaction, the name of the operation after a `$`, or the command."""
+    """The interaction, the name of the operation after a `$`, the command, or the channel of a disclosure."""
     status: int
     """The HTTP status of the answer."""
     type: str = ""
@@ -40,7 +42,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     issuer: str = ""
     client: str = ""
     user: str = ""
-    """The reference of the resource that is the person, or of the patient who is in the context of the launch."""
+    """The reference of the resource that is the person, or of the patient who is in the context of the launch; of a
+    disclosure, on whose behalf it was."""
     address: str = ""
     request_id: str = ""
     patients: tuple[str, ...] = ()
@@ -56,7 +59,7 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
     missed: int = 0
     """So many more of its kind were left out before it."""
     about: str = ""
-    """What a command was about, where that is no resource."""
+    """What a command was about, where that is no resource; of a disclosure, the reference of what it was done for."""
 
     @property
     def keys(self) -> list[str]:
@@ -64,6 +67,8 @@ class Record(msgspec.Struct, array_like=True, frozen=True):
         found = ["patient:Patient/" + one for one in self.patients]
         if self.type and self.id:
             found.append(f"patient:Patient/{self.id}" if self.type == "Patient" else f"entity:{self.type}/{self.id}")
+        if self.kind == DISCLOSURE:
+            found.append(f"entity:{self.about}")
         if self.user:
             found.append(("patient:" if self.user.startswith("Patient/") else "agent:") + self.user)
         if self.principal:

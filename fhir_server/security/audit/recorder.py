@@ -11,7 +11,7 @@ from fhir_server.exchange import Call, Context, Dispatch, Reply
 from fhir_server.fhir.outcome import FhirError
 from fhir_server.security.audit.describe import Outcome, changes, completed, described
 from fhir_server.security.audit.reading import documents
-from fhir_server.security.audit.record import SYSTEM, Record
+from fhir_server.security.audit.record import DISCLOSURE, SYSTEM, Record
 from fhir_server.security.audit.trail import Trail
 from fhir_server.store.database import Document
 
@@ -83,6 +83,30 @@ class Recorder:
             int(self._clock() * 1000), "rest", code, 200, type_, id_, principal=SYSTEM, patients=tuple(patients), detail=detail
         )
         await self.trail.record(ctx.tenant, [record])
+
+    async def disclosed(
+        self, tenant: str, message: str, order: str, patients: Sequence[str], *, channel: str, to: str, by: str, status: int,
+        detail: str,
+    ) -> None:  # fmt: skip
+        """Record that a message, a Communication, was given to whoever delivers it, and what came of it.
+
+        `order` is the reference of what asked for it, `by` of the person on whose behalf that was, if one is known.
+        """
+        record = Record(
+            int(self._clock() * 1000),
+            DISCLOSURE,
+            channel,
+            status,
+            "Communication",
+            message,
+            principal=SYSTEM,
+            client=to,
+            user=by,
+            patients=tuple(patients),
+            detail=detail,
+            about=order,
+        )
+        await self.trail.record(tenant, [record])
 
     async def event(
         self, tenant: str, kind: str, code: str, status: int = 200, *, principal: str = "", client: str = "", address: str = "",
