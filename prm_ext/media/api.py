@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import Query, Request, Response
 from fastapi.responses import RedirectResponse
 from pydantic import TypeAdapter, ValidationError
 from starlette.requests import ClientDisconnect
@@ -12,7 +12,8 @@ from fhir_server.fhir.outcome import bad_request, unprocessable
 from fhir_server.store.versions import instant
 from prm_ext.common.context import CurrentContext
 from prm_ext.common.problems import RESPONSES, ProblemRoute
-from prm_ext.media import uploads
+from prm_ext.common.routing import PrefixedRouter
+from prm_ext.media import PREFIX, uploads
 from prm_ext.media.categories import Category, Source
 from prm_ext.media.multipart import Form
 from prm_ext.media.schemas import (
@@ -29,7 +30,7 @@ from prm_ext.media.schemas import (
 )
 from prm_ext.media.service import Incoming, Media, Wanted
 
-router = APIRouter(route_class=ProblemRoute, responses=RESPONSES, tags=["Media"])
+router = PrefixedRouter(PREFIX, route_class=ProblemRoute, responses=RESPONSES, tags=["Media"])
 
 _FIELDS: dict[str, TypeAdapter[Any]] = {
     "patient_id": TypeAdapter(Id),

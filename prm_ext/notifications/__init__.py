@@ -52,16 +52,17 @@ def register(server: Server) -> None:
 
 def _router(means: MeansOf, base_url: str) -> "APIRouter":
     # Imported where requests are answered only: the process that publishes events does without FastAPI.
-    from fastapi import APIRouter  # noqa: PLC0415
-
     from prm_ext.common.problems import ProblemRoute  # noqa: PLC0415
-    from prm_ext.notifications.api import add_routes  # noqa: PLC0415
+    from prm_ext.common.routing import PrefixedRouter  # noqa: PLC0415
+    from prm_ext.notifications.api import add_routes, add_sending  # noqa: PLC0415
     from prm_ext.notifications.preferences_api import preferences_router  # noqa: PLC0415
     from prm_ext.notifications.templates.api import template_router  # noqa: PLC0415
     from prm_ext.notifications.unsubscribe_api import unsubscribe_router  # noqa: PLC0415
     from prm_ext.notifications.webhooks import routes  # noqa: PLC0415
 
-    router = APIRouter(route_class=ProblemRoute)
+    router = PrefixedRouter(PREFIX, route_class=ProblemRoute)
+    # What is called most comes first: routes are tried in their order.
+    add_sending(router, means)
     router.include_router(routes.router(means, base_url))
     router.include_router(template_router(means.settings))
     router.include_router(unsubscribe_router(means.settings))

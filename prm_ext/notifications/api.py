@@ -1,5 +1,6 @@
 """`/api/v1/prm/notifications`: the routes, each a translation of HTTP into a call of the service."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request, Response
@@ -48,21 +49,30 @@ _KEY: dict[str, Any] = {
     ]
 }
 
+sending = APIRouter(route_class=IdempotentRoute, responses=RESPONSES, tags=["Notifications"])
 router = APIRouter(route_class=IdempotentRoute, responses=RESPONSES, tags=["Notifications"])
 
 
+def add_sending(to: APIRouter, means: MeansOf) -> None:
+    """Add the routes by which messages are asked for, which use these means, to a router without a prefix."""
+    to.include_router(sending, dependencies=_provided(means))
+
+
 def add_routes(to: APIRouter, means: MeansOf) -> None:
-    """Add the routes, which use these means, to a router without a prefix."""
-
-    async def provide(request: Request) -> None:
-        request.state.means = await means(await context_of(request))
-
-    provided = [Depends(provide)]
+    """Add the other routes, one of which takes what has no path of its own."""
+    provided = _provided(means)
     to.include_router(router, dependencies=provided)
     # FastAPI includes no path that is empty.
     to.add_api_route(
         "", list_notifications, summary="List notifications", responses=RESPONSES, tags=["Notifications"], dependencies=provided
     )
+
+
+def _provided(means: MeansOf) -> Sequence[Any]:
+    async def provide(request: Request) -> None:
+        request.state.means = await means(await context_of(request))
+
+    return [Depends(provide)]
 
 
 async def _means(request: Request) -> Means:
@@ -73,8 +83,8 @@ async def _means(request: Request) -> Means:
 CurrentMeans = Annotated[Means, Depends(_means)]
 
 
-async def _notifications(request: Request, ctx: CurrentContext, means: CurrentMeans) -> Notifications:
-    return Notifications(ctx, means, nonce_of(request))
+async def _notifications(request: Request) -> Notifications:
+    return Notifications(await context_of(request), request.state.means, nonce_of(request))
 
 
 async def _campaigns(request: Request, ctx: CurrentContext, means: CurrentMeans) -> Campaigns:
@@ -85,25 +95,25 @@ Service = Annotated[Notifications, Depends(_notifications)]
 Many = Annotated[Campaigns, Depends(_campaigns)]
 
 
-@router.post("/send", status_code=201, summary="Send a message", openapi_extra=_KEY)
-async def send(ctx: CurrentContext, service: Service, body: Send, response: Response) -> Notification:
+@sending.post("/send", status_code=201, summary="Send a message", openapi_extra=_KEY)
+async def send(service: Service, body: Send, response: Response) -> Notification:
     """Send a message to a patient, or to an address, at once."""
-    return await _asked(ctx, service, body, response)
+    return await _asked(service, body, response)
 
 
-@router.post("/send-template", status_code=201, summary="Send a message by a template", openapi_extra=_KEY)
-async def send_template(ctx: CurrentContext, service: Service, body: SendTemplate, response: Response) -> Notification:
+@sending.post("/send-template", status_code=201, summary="Send a message by a template", openapi_extra=_KEY)
+async def send_template(service: Service, body: SendTemplate, response: Response) -> Notification:
     """Send what a template says, in the language of the patient."""
-    return await _asked(ctx, service, body, response)
+    return await _asked(service, body, response)
 
 
-@router.post("/schedule", status_code=201, summary="Send a message later", openapi_extra=_KEY)
-async def schedule(ctx: CurrentContext, service: Service, body: Schedule, response: Response) -> Notification:
+@sending.post("/schedule", status_code=201, summary="Send a message later", openapi_extra=_KEY)
+async def schedule(service: Service, body: Schedule, response: Response) -> Notification:
     """Send a message at a time, within a period, or again and again."""
-    return await _asked(ctx, service, body, response)
+    return await _asked(service, body, response)
 
 
-@router.post("/bulk", status_code=202, summary="Send to many", openapi_extra=_KEY)
+@sending.post("/bulk", status_code=202, summary="Send to many", openapi_extra=_KEY)
 async def bulk(campaigns: Many, body: Bulk, response: Response) -> Progress:
     """Send one message, or what a template says, to many; it goes on in the background."""
     found = await campaigns.begin(body)
@@ -201,8 +211,8 @@ async def retry(ctx: CurrentContext, service: Service, notification_id: str) -> 
     return await _detail(ctx, service, await service.retry(notification_id))
 
 
-async def _asked(ctx: Context, service: Notifications, body: Send | SendTemplate | Schedule, response: Response) -> Notification:
-    found = Notification(**flat(ctx.tenant, await service.ask(body)))
+async def _asked(service: Notifications, body: Send | SendTemplate | Schedule, response: Response) -> Notification:
+    found = Notification(**flat(service.tenant, await service.ask(body)))
     response.headers["Location"] = f"{PREFIX}/{found.id}"
     return found
 

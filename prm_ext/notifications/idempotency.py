@@ -79,15 +79,21 @@ class Keys:
         await self._prepare()
         now, begun = utc_now(), Begun(id_, new_id())
         new: Document = {"_id": id_, "t": ctx.tenant, "print": fingerprint, "nonce": begun.nonce, "state": "open"}
+        new |= {"lease": now + LEASE, "created": now}
+        if await self._database.insert(COLLECTION, [new]):
+            return begun
+        # It is there already, or nobody knows.
         try:
-            await self._collection.insert_one({**new, "lease": now + LEASE, "created": now})
+            await self._collection.insert_one(new)
         except DuplicateKeyError:
-            return await self._again(id_, fingerprint)
+            return await self._again(begun, fingerprint)
         return begun
 
-    async def _again(self, id_: str, fingerprint: str) -> Begun | Done:
-        now = utc_now()
+    async def _again(self, begun: Begun, fingerprint: str) -> Begun | Done:
+        now, id_ = utc_now(), begun.id
         found = await self._collection.find_one({"_id": id_})
+        if found is not None and found["nonce"] == begun.nonce:
+            return begun  # By the shortest way, which had not told.
         if found is not None and found["created"] < now - KEPT:
             # MongoDB takes its time to remove what has expired.
             await self._collection.delete_one({"_id": id_, "nonce": found["nonce"]})
@@ -110,7 +116,9 @@ class Keys:
     async def finish(self, begun: Begun, answer: Done) -> None:
         """Keep the answer."""
         change = {"state": "done", "status": answer.status, "headers": answer.headers, "body": Binary(answer.body)}
-        await self._collection.update_one({"_id": begun.id, "nonce": begun.nonce}, {"$set": change})
+        update: Document = {"q": {"_id": begun.id, "nonce": begun.nonce}, "u": {"$set": change}}
+        if not await self._database.update(COLLECTION, [update]):
+            await self._collection.update_one(update["q"], update["u"])
 
     async def give_up(self, begun: Begun, *, refused: bool) -> None:
         """Let the request be begun again at once; where it was `refused`, nothing of it is left, and the key is free."""

@@ -238,6 +238,8 @@ def _document(tenant: str, request: str, occurrence: Occurrence, target: Target,
 
 async def _store(means: Means, version: int, documents: list[Document]) -> None:
     """Make deliveries, or change those that nobody is sending yet and that an earlier version planned."""
+    if version == 1 and await means.deliveries.insert(documents):
+        return
     try:
         await means.deliveries.collection.insert_many(documents, ordered=False)
     except BulkWriteError as error:

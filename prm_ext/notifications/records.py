@@ -123,6 +123,7 @@ class Deliveries:
     """The collection, and its conditional changes. All times are in UTC."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self.collection = database.collection(COLLECTION)
         self.found = database.collection(FOUND)
         self._fast = self.collection.with_options(write_concern=WriteConcern(w=1))
@@ -138,6 +139,10 @@ class Deliveries:
             await self.collection.create_indexes(list(INDEXES))
             await self.found.create_index("at", expireAfterSeconds=FOUND_SECONDS)
             self._prepared = True
+
+    async def insert(self, documents: Sequence[Document]) -> bool:
+        """Insert new deliveries by the shortest way; False: it is not known whether all are there."""
+        return await self._database.insert(COLLECTION, documents)
 
     async def get(self, id_: str) -> Document | None:
         """Return a delivery."""

@@ -15,6 +15,7 @@ from fhir_server.store.database import Document
 from prm_ext.notifications.mapping import Seen, template_of
 from prm_ext.notifications.planning import TYPE
 from prm_ext.notifications.templates.library import resolved
+from prm_ext.notifications.templates.model import Template
 
 _TEXT: Final = frozenset({"payload", "topic"})
 _ADDRESSES: Final = frozenset({"telecom", "contact"})
@@ -26,6 +27,10 @@ class Sight:
     def __init__(self, ctx: Context) -> None:
         self._ctx = ctx
         self._templates: dict[str, str] = {}
+
+    def know(self, template: Template) -> None:
+        """Remember a template that was read for the same request."""
+        self._templates[template.canonical] = template.id
 
     def sees_all(self) -> bool:
         """Tell whether every CommunicationRequest may be read."""

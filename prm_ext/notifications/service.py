@@ -1,7 +1,7 @@
 """What the product does with notifications: each is a CommunicationRequest, written and read through the engine."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from fhir_server.exchange import Call, Context, Resource
@@ -43,6 +43,7 @@ class Notifications:
     """The notifications of a tenant, for one request; `nonce` is what all attempts at the request have in common."""
 
     def __init__(self, ctx: Context, means: Means, nonce: str = "") -> None:
+        self.tenant = ctx.tenant
         self._ctx = ctx
         self._means = means
         self._nonce = nonce
@@ -69,6 +70,7 @@ class Notifications:
         if not isinstance(body, Send):
             if body.template or body.template_id:
                 template = await wording.template(body.template, body.template_id)
+                self._sight.know(template)
             about, labels = await wording.about(body.about, body.appointment_id)
         wanted = Wanted(
             patient=body.patient_id or "",
@@ -94,7 +96,7 @@ class Notifications:
         named = self._nonce and self._names_ids
         call = Call("create", TYPE, resource=request)
         if named:
-            call = Call("update", TYPE, self._nonce, resource={**request, "id": self._nonce}, if_none_match="*")
+            call = replace(call, id=self._nonce)
         try:
             return (await self._ctx.dispatch(self._ctx, call)).resource or {}
         except FhirError as error:

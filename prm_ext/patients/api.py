@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import Header, Query, Response
 
 from fhir_server.exchange import Call, Context
 from fhir_server.fhir.outcome import bad_request
@@ -10,13 +10,14 @@ from fhir_server.resources.duplicates import duplicates_of
 from prm_ext.common.context import CurrentContext
 from prm_ext.common.paging import Page, search
 from prm_ext.common.problems import RESPONSES, ProblemRoute, refused
-from prm_ext.patients import present, queries
+from prm_ext.common.routing import PrefixedRouter
+from prm_ext.patients import PREFIX, present, queries
 from prm_ext.patients.answers import AppointmentList, DuplicateList, MediaList, MergeIn, MergeOut
 from prm_ext.patients.history import deleted
 from prm_ext.patients.schemas import EmergencyContact, PatientCreate, PatientList, PatientOut, PatientPatch
 from prm_ext.patients.service import Patient, Patients
 
-router = APIRouter(route_class=ProblemRoute, responses=RESPONSES, tags=["Patients"])
+router = PrefixedRouter(PREFIX, route_class=ProblemRoute, responses=RESPONSES, tags=["Patients"])
 
 Limit = Annotated[int, Query(ge=1, le=queries.MOST, description="Largest number of items on the page.")]
 Cursor = Annotated[str, Query(description="`next_cursor` of the page before.")]

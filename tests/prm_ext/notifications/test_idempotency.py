@@ -158,3 +158,26 @@ def test_the_same_json_has_the_same_fingerprint_however_it_is_written(value: dic
     other = json.dumps(dict(reversed(value.items())), ensure_ascii=False).encode("utf-8", "surrogatepass")
     assert fingerprint_of("/send", "", one) == fingerprint_of("/send/", "", other)
     assert fingerprint_of("/send", "", one) != fingerprint_of("/schedule", "", one)
+
+
+@pytest.mark.parametrize("is_written", [True, False])
+async def test_a_request_is_done_once_where_the_shortest_ways_do_not_tell(
+    world: World, monkeypatch: pytest.MonkeyPatch, *, is_written: bool
+) -> None:
+    database = world.pipeline.contexts.database
+    short = {name: getattr(database, name) for name in ("insert", "update")}
+
+    def untold(name: str) -> Any:
+        async def write(collection: str, documents: Any) -> bool:
+            if is_written:
+                await short[name](collection, documents)
+            return False
+
+        return write
+
+    for name in short:
+        monkeypatch.setattr(database, name, untold(name))
+    first, again = [await world.post("/send", BODY, Idempotency_Key="k") for _ in range(2)]
+    assert (first.status_code, again.status_code) == (201, 201)
+    assert (again.content, again.headers["Idempotent-Replayed"]) == (first.content, "true")
+    assert [one["id"] for one in (await world.get("")).json()["items"]] == [first.json()["id"]]

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from fhir_server.config import Settings
 from fhir_server.web.app import create_app
-from prm_ext.notifications.api import add_routes, router
+from prm_ext.notifications.api import add_routes, add_sending, router, sending
 from prm_ext.notifications.idempotency import HEADER
 from prm_ext.notifications.means import MeansOf
 from prm_ext.notifications.settings import NotificationSettings
@@ -29,7 +29,9 @@ def described() -> dict[str, Any]:
     """Return the part of the description that is about these routes."""
     app = FastAPI(title="Notifications", version="1")
     found = APIRouter()
-    add_routes(found, MeansOf(NotificationSettings(_env_file=None)))
+    means = MeansOf(NotificationSettings(_env_file=None))
+    add_sending(found, means)
+    add_routes(found, means)
     app.include_router(found, prefix=BASE)
     return app.openapi()
 
@@ -59,7 +61,7 @@ async def test_described_requests_get_described_answers(app: ASGIApp, operation:
 
 
 def test_every_route_is_described_with_examples_and_problems() -> None:
-    paths = {f"{BASE}{route.path}".rstrip("/") for route in router.routes if route.include_in_schema}
+    paths = {f"{BASE}{route.path}".rstrip("/") for route in [*sending.routes, *router.routes] if route.include_in_schema}
     assert set(WHOLE["paths"]) == paths | {BASE}
     for name in ("Send", "SendTemplate", "Schedule", "Bulk", "Notification"):
         assert WHOLE["components"]["schemas"][name]["example"]
