@@ -73,8 +73,7 @@ async def search(
     if compartment:
         query = replace(query, parts=tuple(_narrowed(part, InCompartment(inside)) for part in query.parts))
     query = await following(ctx, query)
-    runner = _Runner(ctx, Access(ctx), registry, query, page.purpose(f"{inside} {scope}", query.understood))
-    return await runner.run()
+    return await _Runner(ctx, Access(ctx), registry, query, f"{inside} {scope}").run()
 
 
 async def find_matches(ctx: Context, type_: str, criteria: Params, limit: int = 2) -> list[Version]:
@@ -108,12 +107,12 @@ async def _compiled(access: Access, registry: Registry, query: TypeQuery) -> Par
 class _Runner:
     """Runs one parsed search."""
 
-    def __init__(self, ctx: Context, access: Access, registry: Registry, query: SearchQuery, bound_to: str) -> None:
+    def __init__(self, ctx: Context, access: Access, registry: Registry, query: SearchQuery, scope: str) -> None:
         self._ctx = ctx
         self._access = access
         self._registry = registry
         self._query = query
-        self._bound_to = bound_to
+        self._scope = scope
         self._types = tuple(part.type for part in query.parts)
         self._parts: list[Part] = []
         self._scans: dict[str, Scan] = {}
@@ -121,25 +120,34 @@ class _Runner:
     async def run(self) -> SearchResult:
         """Return the page."""
         query, results = self._query, self._query.results
-        place = await page.unseal(self._access.repo, results.cursor, self._bound_to) if results.cursor else None
+        place = await page.unseal(self._access.repo, results.cursor, self._purpose()) if results.cursor else None
         self._parts = [await _compiled(self._access, self._registry, part) for part in query.parts]
         if len(self._parts) == 1:
             self._parts = [ordered(self._ctx, self._parts[0])]
         self._scans = {part.type: scan_of(self._ctx, self._access, part) for part in self._parts}
-        answer = SearchResult(understood=query.understood, results=results, issues=query.issues)
-        if results.explain:
-            if self._access.permissions is not None and not self._access.permissions.operator:
-                raise forbidden("_explain is for operators; search without it.")
-            answer = replace(answer, issues=(*answer.issues, *await self._explanation()))
+        issues = (*query.issues, *await self._explanation()) if results.explain else query.issues
         if results.counts_only:
-            return replace(answer, total=None if results.total == "none" else await self._total(place, "accurate"))
+            counted = None if results.total == "none" else await self._total(place, "accurate")
+            return SearchResult(total=counted, understood=query.understood, results=results, issues=issues)
         rows, more = await self._page(place)
-        answer = await self._with_links(answer, rows, place, more)
-        matches = tuple(Version.from_document(row.type, row.document) for row in rows)
-        included, issues = await include.included(
+        total = await self._total_of(rows, place, more)
+        next_, previous = await self._neighbours(rows, place, total, more) if rows else ("", "")
+        included, cut = await include.included(
             self._access, self._registry, results.includes, [(row.type, row.document) for row in rows]
         )
-        return replace(answer, matches=matches, included=included, issues=(*answer.issues, *issues))
+        return SearchResult(
+            matches=tuple([Version.from_document(row.type, row.document) for row in rows]),
+            included=included,
+            total=total,
+            understood=query.understood,
+            results=results,
+            next=next_,
+            previous=previous,
+            issues=(*issues, *cut),
+        )
+
+    def _purpose(self) -> str:
+        return page.purpose(self._scope, self._query.understood)
 
     async def _page(self, place: Cursor | None) -> tuple[list[Row], bool]:
         """Return the rows of the page, and whether there are more in the direction of reading."""
@@ -198,22 +206,21 @@ class _Runner:
             raise bad_request("The page cursor belongs to another search; start from the first page.")
         return replace(place, type=type_, id=BEFORE_ALL if types.index(type_) > types.index(place.type) else AFTER_ALL)
 
-    async def _with_links(self, answer: SearchResult, rows: Sequence[Row], place: Cursor | None, more: bool) -> SearchResult:
+    async def _total_of(self, rows: Sequence[Row], place: Cursor | None, more: bool) -> int | None:
+        wanted = self._query.results.total
+        return len(rows) if place is None and not more and wanted != "none" else await self._total(place, wanted)
+
+    async def _neighbours(self, rows: Sequence[Row], place: Cursor | None, total: int | None, more: bool) -> tuple[str, str]:
+        """Return the cursors of the next page and of the one before; "" where there is none."""
         backward = place is not None and place.backward
-        whole = place is None and not more
-        total = (
-            len(rows) if whole and self._query.results.total != "none" else await self._total(place, self._query.results.total)
-        )
-        answer = replace(answer, total=total)
-        if not rows:
-            return answer
+        following, before = "", ""
         if more or backward:
             last = replace(rows[-1].place, backward=False, total=total)
-            answer = replace(answer, next=await page.seal(self._access.repo, last, self._bound_to))
+            following = await page.seal(self._access.repo, last, self._purpose())
         if (more and backward) or (place is not None and not backward):
             first = replace(rows[0].place, backward=True, total=total)
-            answer = replace(answer, previous=await page.seal(self._access.repo, first, self._bound_to))
-        return answer
+            before = await page.seal(self._access.repo, first, self._purpose())
+        return following, before
 
     async def _total(self, place: Cursor | None, wanted: str) -> int | None:
         if wanted == "none":
@@ -237,6 +244,8 @@ class _Runner:
         return total
 
     async def _explanation(self) -> list[Issue]:
+        if self._access.permissions is not None and not self._access.permissions.operator:
+            raise forbidden("_explain is for operators; search without it.")
         return [
             issue
             for part in self._parts

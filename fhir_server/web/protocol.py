@@ -1,6 +1,7 @@
 """uvicorn's HTTP protocol, with bounds on the head of a request, which the application sees only when it is complete."""
 
 import asyncio
+from functools import partial
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -12,6 +13,38 @@ from fhir_server.fhir.outcome import Issue, operation_outcome
 HEAD_BYTES: Final = 512 * 1024
 """Far above the longest URL that the settings allow, so that those are answered by the application."""
 HEAD_SECONDS: Final = 30.0
+
+
+class _Together:
+    """The transport of one response: its head goes with the first of its body, by one system call instead of two."""
+
+    __slots__ = ("_head", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Write what was held, and this, unless it is a head."""
+        if data.startswith(b"HTTP/") and not data.startswith(b"HTTP/1.1 100 "):
+            self._head = data
+        else:
+            self._transport.write(self._head + data if self._head else data)
+            self._head = b""
+
+    def flush(self) -> None:
+        """Write what is held: no body follows."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Close it when all is written."""
+        self.flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        """Tell whether it is closed, or about to be."""
+        return self._transport.is_closing()
 
 
 class Protocol(HttpToolsProtocol):
@@ -52,7 +85,16 @@ class Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop counting; the application bounds the body."""
         self._forget_head()
+        before = self.cycle
         super().on_headers_complete()
+        if self.cycle is not before:
+            together = _Together(self.transport)
+            self.cycle.transport = together  # type: ignore[assignment]  # it has all of a transport that a cycle uses
+            self.cycle.on_response = partial(self._on_response, together)
+
+    def _on_response(self, together: _Together) -> None:
+        together.flush()
+        self.on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP."""

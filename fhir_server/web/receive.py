@@ -4,8 +4,8 @@ import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
-from urllib.parse import parse_qsl
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
@@ -18,6 +18,7 @@ from fhir_server.fhir.xml import from_xml
 from fhir_server.interactions.request import call_for
 from fhir_server.web.negotiate import Body, Format, answer_format, body_format
 
+MOST_FIELDS: Final = 10_000
 WITH_BODY = {"POST", "PUT", "PATCH"}
 _RETURNS: dict[str, Return] = {
     "minimal": "minimal",
@@ -88,13 +89,24 @@ def _parsed(query: bytes) -> Params:
 
 def parsed_form(data: bytes) -> Params:
     """Return the parameters of a query or of a form body."""
+    if data.count(b"&") >= MOST_FIELDS:
+        raise bad_request(f"There are more than {MOST_FIELDS} parameters.", code="too-costly")
     try:
-        params = tuple(parse_qsl(data.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=10_000))
-    except (UnicodeDecodeError, ValueError):
-        raise bad_request("The parameters are not percent-encoded UTF-8, or there are too many.", code="structure") from None
+        params = tuple([_field(field) for field in data.decode("ascii").split("&") if field])
+    except UnicodeDecodeError:
+        raise bad_request("The parameters are not percent-encoded UTF-8.", code="structure") from None
     if any("\x00" in name or "\x00" in value for name, value in params):
         raise bad_request("A parameter holds the character NUL.", code="structure")
     return params
+
+
+def _field(field: str) -> tuple[str, str]:
+    name, _, value = field.replace("+", " ").partition("=")
+    return (_decoded(name), _decoded(value)) if "%" in field else (name, value)
+
+
+def _decoded(text: str) -> str:
+    return unquote_to_bytes(text).decode()
 
 
 def wanted(headers: Headers, params: Params) -> Wanted:

@@ -18,13 +18,55 @@ async def hello(_scope, receive, send):
     await send({"type": "http.response.body", "body": b"hello"})
 
 
+async def bodiless(scope, _receive, send):
+    """Answer without a body."""
+    headers = [(b"content-length", b"5")] if scope["path"] == "/length" else []
+    await send({"type": "http.response.start", "status": 304 if scope["method"] == "GET" else 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b"hello" if scope["method"] == "HEAD" and headers else b""})
+
+
+async def streamed(_scope, _receive, send):
+    """Answer in pieces, the last of which is empty."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for piece in (b"hel", b"lo"):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def failing(_scope, _receive, send):
+    """Fail after the head."""
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"5")]})
+    raise RuntimeError("on purpose")
+
+
+class Recorder:
+    """A transport that keeps what is written, each call apart."""
+
+    def __init__(self, transport, written):
+        self._transport = transport
+        self._written = written
+
+    def __getattr__(self, name):
+        return getattr(self._transport, name)
+
+    def write(self, data):
+        """Keep it and write it."""
+        self._written.append(data)
+        self._transport.write(data)
+
+
 @asynccontextmanager
-async def connected():
+async def connected(app=hello, written=None):
     """A connection to a server that speaks the protocol."""
-    config = uvicorn.Config(hello, http=Protocol, ws="none", log_config=None)
+    config = uvicorn.Config(app, http=Protocol, ws="none", log_config=None)
     config.load()
     state, loop = ServerState(), asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Protocol(config=config, server_state=state, app_state={}), "127.0.0.1", 0)
+
+    class Speaking(Protocol):
+        def connection_made(self, transport):
+            super().connection_made(transport if written is None else Recorder(transport, written))
+
+    server = await loop.create_server(lambda: Speaking(config=config, server_state=state, app_state={}), "127.0.0.1", 0)
     async with server:
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         try:
@@ -89,3 +131,54 @@ async def test_what_is_no_http_is_refused(sent):
     async with connected() as (reader, writer):
         writer.write(sent)
         assert await refusal(reader) == (400, "structure")
+
+
+async def test_the_heads_of_pipelined_requests_are_answered_in_their_order():
+    async with connected() as (reader, writer):
+        writer.write(b"GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\nHEAD /3 HTTP/1.1\r\nHost: a\r\n\r\n")
+        for _ in range(2):
+            assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 200 OK\r\n")
+            assert await asyncio.wait_for(reader.readexactly(5), 5) == b"hello"
+        assert (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/"), ("HEAD", "/"), ("HEAD", "/length")])
+async def test_a_head_without_a_body_is_sent_at_once(method, path):
+    async with connected(bodiless) as (reader, writer):
+        for _ in range(2):
+            writer.write(f"{method} {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+            head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+            assert head.startswith(b"HTTP/1.1 304" if method == "GET" else b"HTTP/1.1 200")
+
+
+async def test_a_streamed_answer_comes_whole():
+    async with connected(streamed) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+        assert b"transfer-encoding: chunked" in head
+        assert body == b"3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n"
+
+
+async def test_of_an_answer_that_fails_after_its_head_the_head_is_all():
+    async with connected(failing) as (reader, writer):
+        writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        assert body == b""
+
+
+async def test_who_waits_to_be_told_to_go_on_is_told_so_before_the_answer():
+    async with connected() as (reader, writer):
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+        assert await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"ab")
+        assert (await asyncio.wait_for(reader.readuntil(b"hello"), 5)).startswith(b"HTTP/1.1 200 OK")
+
+
+async def test_head_and_body_of_an_answer_are_written_at_once():
+    written = []
+    async with connected(written=written) as (reader, writer):
+        for _ in range(2):
+            writer.write(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asyncio.wait_for(reader.readuntil(b"hello"), 5)
+    assert [(data.startswith(b"HTTP/1.1 200 OK\r\n"), data.endswith(b"hello")) for data in written] == [(True, True)] * 2
