@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pyotp
 import pytest
+from argon2 import PasswordHasher, extract_parameters
+from argon2.exceptions import VerifyMismatchError
 from auth_world import PASSWORD, Browser, World, client_for, request_params, sent_to_app
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
@@ -176,6 +178,13 @@ def test_a_password_is_long_and_not_the_name():
 def test_nobody_without_a_password_matches_one():
     assert not passwords.matches("", "a password that nobody has")
     assert not passwords.matches("no hash", "anything")
+
+
+def test_what_nobody_has_costs_as_much_to_check_as_what_somebody_has():
+    nobody, somebody = passwords._of_nobody(), passwords.hashed(PASSWORD)
+    assert extract_parameters(nobody) == extract_parameters(somebody)
+    with pytest.raises(VerifyMismatchError):  # It was hashed and compared, and not refused before.
+        PasswordHasher().verify(nobody, PASSWORD)
 
 
 @given(st.text(max_size=40))
