@@ -6,6 +6,7 @@ kept apart by `tenant`, which is a new one for each test. The same holds for Val
 
 import os
 import shutil
+import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator
@@ -38,6 +39,9 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start `mongod` and Valkey in the controlling process; xdist workers inherit their addresses by the environment."""
     if hasattr(config, "workerinput") or config.option.collectonly:
         return
+    # Tests start a hundred processes, each of which would compile the whole server anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # Of tests of media: they start what they need there (tests/media_servers.py).
     os.environ["FHIR_TEST_MEDIA_DIRECTORY"] = tempfile.mkdtemp(prefix="fhir-test-media-")
     os.environ["FHIR_TEST_MEDIA_OWNER"] = str(os.getpid())
