@@ -106,7 +106,7 @@ class Recorder:
             detail=detail,
             about=order,
         )
-        await self.trail.record(tenant, [record])
+        await self.trail.record(tenant, [record], patient=True)
 
     async def event(
         self, tenant: str, kind: str, code: str, status: int = 200, *, principal: str = "", client: str = "", address: str = "",

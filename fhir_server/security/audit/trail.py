@@ -33,8 +33,10 @@ DUPLICATE: Final = 11000
 
 LINGER_SECONDS: Final = 0.003
 """So long a batch waits for Calls that are under way."""
+PATIENT_SECONDS: Final = 0.01
+"""So long a batch waits where nobody waits for an answer: alone, a record costs as much as several together."""
 
-Item = tuple[str, Sequence[Record], "asyncio.Future[None]"]
+Item = tuple[str, Sequence[Record], "asyncio.Future[None]", bool]
 
 
 def partition(moment: datetime) -> str:
@@ -68,8 +70,8 @@ class Trail:
         self.under_way = 0
         """How many Calls are under way that will be recorded."""
 
-    async def record(self, tenant: str, records: Sequence[Record]) -> None:
-        """Return when the records are durable.
+    async def record(self, tenant: str, records: Sequence[Record], *, patient: bool = False) -> None:
+        """Return when the records are durable; one that is `patient` waits a little for others first.
 
         Raises:
             FhirError: 503, the database did not confirm it in time.
@@ -77,18 +79,20 @@ class Trail:
         if not records:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((tenant, records, future))
+        self._waiting.append((tenant, records, future, patient))
         if self._writing is None:
             self._writing = asyncio.create_task(self._drain())
-        elif self._gate is not None and len(self._waiting) >= self.under_way and not self._gate.done():
+        elif self._gate is not None and not patient and len(self._waiting) >= self.under_way and not self._gate.done():
             self._gate.set_result(None)
         await future
 
     async def _drain(self) -> None:
         """Write what waits, batch by batch."""
         while self._waiting:
-            if len(self._waiting) < self.under_way:
-                await self._linger()
+            if all(item[3] for item in self._waiting):
+                await self._linger(PATIENT_SECONDS)
+            elif len(self._waiting) < self.under_way:
+                await self._linger(LINGER_SECONDS)
             batch, self._waiting = self._waiting[:MOST_RECORDS], self._waiting[MOST_RECORDS:]
             problem: BaseException | None = None
             try:
@@ -98,15 +102,15 @@ class Trail:
                 problem = unavailable("The audit trail can not be written at the moment, so nothing is answered; try again.")
             except BaseException as error:  # noqa: BLE001 -- whoever waits must hear of it, cancellation included
                 problem = error
-            for _, _, future in batch:
+            for _, _, future, _ in batch:
                 _settle(future, problem)
         self._writing = None
 
-    async def _linger(self) -> None:
+    async def _linger(self, seconds: float) -> None:
         """Wait for those that are about to come, so that they share the round trip."""
         loop = asyncio.get_running_loop()
         gate = self._gate = loop.create_future()
-        timer = loop.call_later(LINGER_SECONDS, _settle, gate, None)
+        timer = loop.call_later(seconds, _settle, gate, None)
         await gate
         timer.cancel()
         self._gate = None
@@ -114,7 +118,7 @@ class Trail:
     async def _write(self, items: list[Item]) -> None:
         """Write a batch. What was not confirmed of the one before is written first, under the same keys."""
         by_tenant: dict[str, list[Record]] = {}
-        for tenant, records, _ in items:
+        for tenant, records, _, _ in items:
             by_tenant.setdefault(tenant, []).extend(records)
         await self._settle()
         for tenant, together in by_tenant.items():

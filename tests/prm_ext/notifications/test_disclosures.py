@@ -149,12 +149,12 @@ async def test_where_the_provider_can_not_be_asked_that_is_recorded(clinic: Clin
 async def test_it_is_recorded_before_the_delivery_goes_on_and_again_until_it_is(clinic: Clinic, monkeypatch) -> None:
     original, states = Trail.record, []
 
-    async def failing(self, tenant, found) -> None:
+    async def failing(self, tenant, found, **how) -> None:
         if found[0].kind == DISCLOSURE:
             states.append((await clinic.deliveries())[0]["messages"][0]["tries"][0]["outcome"])
             if len(states) == 1:
                 raise unavailable("The trail is away.")
-        await original(self, tenant, found)
+        await original(self, tenant, found, **how)
 
     monkeypatch.setattr(Trail, "record", failing)
     await sent(clinic, await clinic.patient())

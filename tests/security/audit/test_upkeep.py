@@ -1,5 +1,6 @@
 """Whether what was done to the trail shows, and what is removed in time."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from fhir_server.config import Settings
 from fhir_server.search.index import index_models
-from fhir_server.security.audit.record import Record
+from fhir_server.security.audit.record import Record, unpacked
 from fhir_server.security.audit.trail import Trail, partition, partitions
 from fhir_server.security.audit.upkeep import Verification, Verified, prune, read_heads, write_heads
 from fhir_server.store.database import Database, connect
@@ -114,3 +115,22 @@ async def test_months_are_removed_when_they_are_old_enough(alone: Database, tena
     assert any("not authentic" in problem for problem in (await verified(alone)).problems)
     assert await prune(alone, 30, lambda: datetime(2099, 4, 30, tzinfo=UTC)) == []
     assert await prune(alone, 30, lambda: datetime(2099, 5, 1, tzinfo=UTC)) == [second]
+
+
+async def test_patient_records_wait_for_others_until_one_is_in_a_hurry(
+    alone: Database, tenant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What nobody waits for goes together with what comes meanwhile, and keeps nobody waiting."""
+    monkeypatch.setattr("fhir_server.security.audit.trail.PATIENT_SECONDS", 3600)
+    trail = Trail(alone)
+
+    def record(number: int) -> list[Record]:
+        return [Record(number, "rest", "update", 200, "Patient", str(number))]
+
+    async with asyncio.timeout(60):
+        patient = [asyncio.create_task(trail.record(tenant, record(number), patient=True)) for number in range(3)]
+        await asyncio.sleep(0)
+        await trail.record(tenant, record(3))
+        await asyncio.gather(*patient)
+    batches = await (await collection(alone)).find({"t": tenant}).to_list()
+    assert [len(unpacked(one["b"])) for one in batches] == [4]
