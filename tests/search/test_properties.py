@@ -1,5 +1,6 @@
 """The server's search equals that of the in-memory evaluator, for random queries on random worlds."""
 
+from functools import cache
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -60,6 +61,7 @@ def _joined(values: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
     return st.lists(values, min_size=1, max_size=3).map(",".join)
 
 
+@cache
 def plain(type_: str) -> st.SearchStrategy[tuple[str, str]]:
     """Return parameters of a type that lead nowhere."""
     booleans = st.sampled_from(["true", "false"])
@@ -85,11 +87,13 @@ def plain(type_: str) -> st.SearchStrategy[tuple[str, str]]:
     return st.one_of(ways)
 
 
+@cache
 def _tokens_of(code: str) -> st.SearchStrategy[str]:
     known = {"gender": ["male", "female", "other"], "active": ["true", "false"], "status": [*STATUSES, "planned", "finished"]}
     return st.sampled_from(known[code]) if code in known else tokens
 
 
+@cache
 @st.composite
 def linked(draw: st.DrawFn, type_: str, depth: int) -> tuple[str, str]:
     """Draw a parameter that may lead along up to `depth` references, in either direction."""
@@ -195,6 +199,7 @@ async def test_the_accurate_total_is_how_many_there_are(
         assert bundle["total"] == expected
 
 
+@cache
 @st.composite
 def expressions(draw: st.DrawFn, type_: str, depth: int) -> tuple[str, Any]:
     """Draw a `_filter` and how to judge a resource by it: a function of the world and the resource."""
@@ -210,6 +215,7 @@ def expressions(draw: st.DrawFn, type_: str, depth: int) -> tuple[str, Any]:
     return f"({left}) or ({right})", lambda world, one: judge_left(world, one) or judge_right(world, one)
 
 
+@cache
 @st.composite
 def _comparisons(draw: st.DrawFn, type_: str) -> tuple[str, Any]:
     path, name = "", ""

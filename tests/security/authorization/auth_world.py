@@ -85,7 +85,7 @@ class World:
 
 
 async def make_patients(settings: Settings, database: AsyncDatabase[dict[str, Any]]) -> tuple[str, str]:
-    async with client_for(settings.model_copy(update={"auth": "off"}), database) as http:
+    async with client_for(settings.model_copy(update={"auth": "off", "extensions": ""}), database) as http:
         ids = []
         for given in ("Amy", "Bert"):
             body = {

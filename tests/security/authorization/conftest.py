@@ -31,8 +31,8 @@ def cheap_passwords() -> Iterator[None]:
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    """Settings with the built-in authorization server."""
-    return settings.model_copy(update={"auth": "builtin"})
+    """Settings with the built-in authorization server, and without extensions, whose routes take long to make."""
+    return settings.model_copy(update={"auth": "builtin", "extensions": ""})
 
 
 @pytest.fixture
