@@ -10,6 +10,7 @@ import json
 import random
 import re
 from dataclasses import replace
+from functools import cache
 
 import pytest
 from authz_requests import TYPES, Dice, Request, some_request, trail_request
@@ -182,10 +183,15 @@ async def _hidden(clinic, tenant, visible, known=None):
     return found
 
 
+@cache
+def _bearer(tenant: str, claims: str) -> str:
+    """Return a token that an actor keeps for all requests."""
+    return token({"tenant": tenant, "sub": "actor"} | json.loads(claims))
+
+
 async def _answers(server: AuthServer, tenant: str, actor: Actor, request: Request):
     """Return the answer to a request, and those to the pages that follow."""
-    bearer = token({"tenant": tenant, "sub": "actor"} | dict(actor.claims))
-    headers = {"Authorization": f"Bearer {bearer}", **actor.headers}
+    headers = {"Authorization": f"Bearer {_bearer(tenant, json.dumps(actor.claims))}", **actor.headers}
     found, path, answered = [], "/fhir/" + request.path, request
     for _ in range(4):
         status, sent, body = await ask(server, answered.method, path, {**headers, **answered.headers}, answered.encoded())
