@@ -26,6 +26,7 @@ from fhir_server.store.embedded import EmbeddedMongod
 from fhir_server.store.valkey import EmbeddedValkey
 from tests.media_servers import ACCESS_KEY, BUCKET, SECRET_KEY, shared, start_clamd, start_s3, stop_all
 
+pytest_plugins = ["tests.leaks"]
 _URI = "FHIR_TEST_MONGODB_URI"
 _REDIS = "FHIR_TEST_REDIS_URL"
 _DATABASE = "fhir_test"

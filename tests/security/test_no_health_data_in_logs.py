@@ -1,6 +1,6 @@
 """Marked values are sent wherever a request can carry one; logs, measurements and errors about others must not hold them.
 
-docs/security/README.md
+docs/security.md
 """
 
 import base64
