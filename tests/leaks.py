@@ -7,8 +7,10 @@ of servers and workers that tests have started. So are labels of metrics, and er
 did not hold the value itself. docs/security.md
 """
 
+import html
 import logging
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,6 +32,7 @@ _LARGEST = 100_000
 _ERROR = 400
 _OURS = ("fhir_server", "fhir-server")
 _METRICS = "/metrics"
+_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 class Watch:
@@ -199,9 +202,14 @@ def _answered(watch: Watch, request: httpx.Request, answer: httpx.Response) -> N
     if request.url.path == _METRICS:
         watch.lines += [("measurements", line) for line in answer.text.splitlines() if not line.startswith("#")]
     elif answer.status_code >= _ERROR:
-        raw = f"{request.method} {request.url} {request.headers} {_content(request).decode(errors='replace')}"
-        sent = f"{raw} {unquote_plus(raw)}"
+        sent = _plain(f"{request.method} {request.url} {request.headers} {_content(request).decode(errors='replace')}")
         watch.errors.append((f"{answer.status_code} to {request.method} {request.url.path}", answer.text[:_LARGEST], sent))
+
+
+def _plain(text: str) -> str:
+    """Return a text with what it is when forms, XML and JSON are undone."""
+    unescaped = _ESCAPE.sub(lambda match: chr(int(match[1], 16)), text)
+    return "\n".join((text, unquote_plus(text), html.unescape(text), unescaped))
 
 
 def _labels(watch: Watch, patch: pytest.MonkeyPatch) -> None:
