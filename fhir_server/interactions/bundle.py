@@ -52,26 +52,29 @@ def parse_entry(ctx: Context, place: int, entry: Any, outer: Call) -> Entry:
     method = request["method"]
     if method not in ORDER:
         raise bad_request(f"{method!r} is not one of {', '.join(ORDER)}.", f"{path}.request.method", code="value")
+    body = _patch_body(entry.get("resource"), path) if method == "PATCH" else entry.get("resource")
     try:
-        call = _call(ctx, method, request["url"])
+        call = _call(
+            ctx,
+            method,
+            request["url"],
+            resource=body if method not in ("GET", "HEAD", "DELETE") else None,
+            if_match=str(request.get("ifMatch", "")),
+            if_none_match=str(request.get("ifNoneMatch", "")),
+            if_none_exist=request.get("ifNoneExist") if method == "POST" else None,
+            if_modified_since=str(request.get("ifModifiedSince", "")),
+            prefer=outer.prefer,
+        )
     except FhirError as error:
         raise at_entry(error, place) from None
-    body = _patch_body(entry.get("resource"), path) if method == "PATCH" else entry.get("resource")
-    call = replace(
-        call,
-        resource=body if method not in ("GET", "HEAD", "DELETE") else None,
-        if_match=str(request.get("ifMatch", "")),
-        if_none_match=str(request.get("ifNoneMatch", "")),
-        if_none_exist=request.get("ifNoneExist") if method == "POST" else None,
-        if_modified_since=str(request.get("ifModifiedSince", "")),
-        prefer=outer.prefer,
-    )
     if call.interaction in ("batch", "transaction"):
         raise bad_request("A Bundle can not be processed inside a Bundle.", f"{path}.request.url", code="not-supported")
     return Entry(place, method, str(entry.get("fullUrl", "")), call)
 
 
-def _call(ctx: Context, method: str, url: str) -> Call:
+def _call(ctx: Context, method: str, url: str, **details: Any) -> Call:
+    if url.isalpha():
+        return call_for(method, url, **details)
     if url.startswith(ctx.base_url + "/"):
         url = url.removeprefix(ctx.base_url)
     try:
@@ -81,7 +84,8 @@ def _call(ctx: Context, method: str, url: str) -> Call:
     if parts.scheme or parts.netloc:
         raise bad_request(f"{url!r} is not below the base {ctx.base_url}.", code="value")
     params = tuple(parse_qsl(parts.query, keep_blank_values=True))
-    return call_for(method, parts.path, tuple((name, value) for name, value in params if name not in ("_format", "_pretty")))
+    asked = tuple((name, value) for name, value in params if name not in ("_format", "_pretty"))
+    return call_for(method, parts.path, asked, **details)
 
 
 def _patch_body(resource: Any, path: str) -> Any:

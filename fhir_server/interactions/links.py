@@ -4,7 +4,7 @@ https://hl7.org/fhir/R4/http.html#trules and https://hl7.org/fhir/R4/bundle.html
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -46,21 +46,25 @@ class Links:
 
 def conditional_references(node: Any) -> list[str]:
     """Return the texts of references that are conditions, such as `Patient?identifier=urn:x|1`."""
-    return list(_conditional(node)) if isinstance(node, dict) else []
+    found: list[str] = []
+    if isinstance(node, dict):
+        _collect(node, found)
+    return found
 
 
-def _conditional(node: Any) -> Iterator[str]:
-    if isinstance(node, list):
-        for item in node:
-            yield from _conditional(item)
-        return
+def _collect(node: Mapping[str, Any], found: list[str]) -> None:
     for name, value in node.items():
-        if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
-            yield from _conditional([item for item in value if isinstance(item, dict)] if isinstance(value, list) else value)
-        elif name == "reference" and isinstance(value, str) and "?" in value:
-            found = _CONDITIONAL.fullmatch(value)
-            if found and found[1] in RESOURCE_TYPES:
-                yield value
+        kind = value.__class__
+        if kind is dict:
+            _collect(value, found)
+        elif kind is list:
+            for item in value:
+                if item.__class__ is dict:
+                    _collect(item, found)
+        elif kind is str and name == "reference" and "?" in value:
+            parts = _CONDITIONAL.fullmatch(value)
+            if parts and parts[1] in RESOURCE_TYPES:
+                found.append(value)
 
 
 def relinked(resource: Resource, links: Links, full_url: str) -> Resource:

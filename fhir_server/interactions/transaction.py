@@ -49,6 +49,8 @@ class Plan:
     current: dict[Key, Version] = field(default_factory=dict)
     writes: dict[int, Write] = field(default_factory=dict)
     guards: set[str] = field(default_factory=set)
+    conditions: dict[int, list[str]] = field(default_factory=dict)
+    """Conditional references, by the place of the entry that has them."""
     twins: dict[int, int] = field(default_factory=dict)
     """Conditional creates whose condition an earlier entry has too, with the place of that entry."""
 
@@ -68,18 +70,22 @@ async def transaction(ctx: Context, call: Call) -> Reply:
     _check_allowed(ctx, entries)
     _check_bodies(entries)
     await ctx.repo.prepare({entry.call.type for entry in entries if entry.method not in ("GET", "HEAD") and entry.call.type})
-    if all(
+    conditions = {
+        entry.place: found
+        for entry in entries
+        if entry.method in ("POST", "PUT") and (found := conditional_references(entry.call.resource))
+    }
+    if not conditions and all(
         entry.method == "POST" and entry.call.interaction == "create" and entry.call.if_none_exist is None for entry in entries
     ):
         plan = Plan(entries)
-        if not any(conditional_references(entry.call.resource) for entry in entries):
-            await _plan(ctx, plan)
-            await _finish(ctx, plan)
-            return await _answer(ctx, plan)
+        await _plan(ctx, plan)
+        await _finish(ctx, plan)
+        return await _answer(ctx, plan)
 
     async def work(repo: Repository) -> Plan:
         inner = ctx.within(repo)
-        plan = Plan(entries)
+        plan = Plan(entries, conditions=conditions)
         await _plan(inner, plan)
         await _finish(inner, plan)
         return plan
@@ -115,7 +121,7 @@ async def _plan(ctx: Context, plan: Plan) -> None:
     _check_overlap(plan)
     for version in await ctx.repo.currents(plan.targets[entry.place] for entry in plan.of("DELETE", "PUT", "PATCH")):
         plan.current[version.type, version.id] = version
-    for entry in plan.of("POST", "PUT"):
+    for entry in plan.of("POST", "PUT") if plan.conditions else ():
         with _Place(entry):
             await _resolve(ctx, plan, entry)
     issues: list[Issue] = []
@@ -224,7 +230,7 @@ def _check_overlap(plan: Plan) -> None:
 
 async def _resolve(ctx: Context, plan: Plan, entry: Entry) -> None:
     """Look up the conditional references of an entry, such as `Patient?identifier=urn:x|1`."""
-    for text in conditional_references(entry.call.resource):
+    for text in plan.conditions.get(entry.place, ()):
         if text in plan.links.by_url:
             continue
         type_, _, query = text.partition("?")
@@ -239,6 +245,11 @@ async def _write(ctx: Context, plan: Plan, entry: Entry) -> None:
     if entry.place not in plan.targets:
         return
     type_, id_ = plan.targets[entry.place]
+    if entry.method == "POST":
+        resource = relinked(entry.call.resource, plan.links, entry.full_url)
+        check_valid(ctx, resource)
+        plan.writes[entry.place] = await planned(ctx, resource, id_=id_, method="POST")
+        return
     call = replace(entry.call, id=id_, params=())
     current = plan.current.get((type_, id_))
     if entry.method == "DELETE":
@@ -251,10 +262,7 @@ async def _write(ctx: Context, plan: Plan, entry: Entry) -> None:
     else:
         resource = relinked(call.resource, plan.links, entry.full_url)
         check_valid(ctx, resource)
-        if entry.method == "POST":
-            item = await planned(ctx, resource, id_=id_, method="POST")
-        else:
-            item = await _planned_update(ctx, entry, call, resource, current)
+        item = await _planned_update(ctx, entry, call, resource, current)
     plan.writes[entry.place] = item
 
 

@@ -161,6 +161,12 @@ class Committer:
         return results
 
     async def _transact(self, one: Job) -> None:
+        if not one.guards and not one.claims and all(item.superseded is None for item in one.items):
+            groups = sorted(by_type(one.items).items())
+            inserts = [(type_, [item.current for item in items]) for type_, items in groups]
+            if are_small([item.current for item in one.items]) and await self._database.insert_together(inserts):
+                return
+
         async def work(session: AsyncClientSession) -> None:
             await self._write([one], session)
 

@@ -30,6 +30,7 @@ from fhir_server.store.master import key_service
 from fhir_server.store.search import Search
 from fhir_server.store.searches import Searches
 from fhir_server.store.stored import EncodedCache
+from fhir_server.store.together import Inserts, Together
 
 Document = dict[str, Any]
 IndexModels = Callable[[str], Sequence[IndexModel]]
@@ -97,6 +98,8 @@ class Database:
         client = database.client
         self._searches = Searches(client.lanes, database.name, self.codec_options) if isinstance(client, Client) else None
         self._counts = Counts(client.lanes, database.name) if isinstance(client, Client) else None
+        concern = self.mongodb.write_concern.document
+        self._together = Together(client.lanes, database.name, concern) if isinstance(client, Client) else None
         self._gone: set[tuple[str, str]] = set()
         self._present: dict[tuple[str, str], float] = {}
         self.encoded = EncodedCache(settings.json_cache_mb * 2**20)
@@ -234,12 +237,22 @@ class Database:
         concern = self.mongodb.write_concern.document
         return await client.lanes.insert(self.mongodb.name, name, documents, concern, CODEC_OPTIONS)
 
-    async def update(self, name: str, updates: list[Document]) -> bool:
+    async def insert_together(self, inserts: Inserts) -> bool:
+        """Insert documents into several collections, all or none, by the shortest way; False: none, so insert them as usual.
+
+        Raises:
+            PyMongoError: MongoDB is away, and whether they are there is not known.
+        """
+        if self._together is None:
+            return False
+        return await self._together.insert(inserts, time.monotonic() + self.settings.mongodb_timeout_ms / 1000)
+
+    async def update(self, name: str, updates: list[Document], write_concern: Document | None = None) -> bool:
         """Update documents (`q` and `u` of each) by the shortest way; False: it is not known whether all are updated."""
         client = self.mongodb.client
         if not isinstance(client, Client):
             return False
-        concern = self.mongodb.write_concern.document
+        concern = write_concern or self.mongodb.write_concern.document
         return await client.lanes.update(self.mongodb.name, name, updates, concern, CODEC_OPTIONS)
 
     def _finder(self, type_: str) -> Callable[[list[str]], Awaitable[list[Document | None]]]:

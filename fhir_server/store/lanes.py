@@ -35,6 +35,10 @@ MAX_TIME_EXPIRED: Final = 50
 _MAJORITY: Final = {"level": "majority"}
 
 
+class LostError(Exception):
+    """A connection was lost, or the answers did not come, after commands had been sent: they may have been run."""
+
+
 class Lanes:
     """Up to `limit` lanes of a client, opened as they are needed."""
 
@@ -104,6 +108,35 @@ class Lanes:
         """
         command = {"update": collection, "updates": updates, "ordered": False, "writeConcern": write_concern}
         return await self._write(database, command, len(updates), codec_options)
+
+    async def answers(
+        self, database: str, commands: Sequence[Mapping[str, Any]], codec_options: CodecOptions[Document]
+    ) -> list[Document] | None:
+        """Return the answers to commands that are sent together and run one after the other, failures among them.
+
+        None: nothing was sent.
+
+        Raises:
+            LostError: whether they were run is not known.
+            ServerSelectionTimeoutError: MongoDB is away.
+        """
+        bodies = [bson.encode({**command, "$db": database}, codec_options=codec_options) for command in commands]
+        lane = self._free.pop() if self._free else await self._open()
+        if lane is None:
+            return None
+        try:
+            found = await lane.ask_all([next(self._numbers) for _ in bodies], bodies, self._seconds)
+        except BaseException as error:
+            await self._drop(lane)
+            if isinstance(error, OSError | PyMongoError | AttributeError):
+                raise LostError(str(error)) from error
+            raise
+        replies = [bson.decode(answer, codec_options) for answer in found]
+        if all(reply.get("ok") for reply in replies):
+            self._free.append(lane)
+        else:
+            await self._drop(lane)
+        return replies
 
     async def _write(self, database: str, command: Document, count: int, codec_options: CodecOptions[Document]) -> bool:
         _, reply = await self._ask(database, command, codec_options)
@@ -190,10 +223,17 @@ class _Lane:
 
     async def ask(self, number: int, body: bytes, seconds: float) -> bytes:
         """Send a command and return the document of the answer."""
+        [answer] = await self.ask_all((number,), (body,), seconds)
+        return answer
+
+    async def ask_all(self, numbers: Sequence[int], bodies: Sequence[bytes], seconds: float) -> list[bytes]:
+        """Send commands at once, and return the documents of their answers."""
+        parts = zip(numbers, bodies, strict=True)
+        message = b"".join([HEADER.pack(HEADER.size + len(body), number, 0, OP_MSG, 0, 0) + body for number, body in parts])
         async with asyncio.timeout(seconds):
-            await self._protocol.write(HEADER.pack(HEADER.size + len(body), number, 0, OP_MSG, 0, 0) + body)
-            answer, _ = await self._protocol.read(number, LARGEST_ANSWER)
-        return bytes(memoryview(answer)[BODY_AT:])
+            await self._protocol.write(message)
+            answers = [await self._protocol.read(number, LARGEST_ANSWER) for number in numbers]
+        return [bytes(memoryview(answer)[BODY_AT:]) for answer, _ in answers]
 
     def interrupt(self) -> None:
         transport = self._protocol.transport
