@@ -7,7 +7,7 @@ who queues looks again after a while, and who works begins with a conditional ch
 
 import asyncio
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from redis.asyncio import Redis
@@ -22,6 +22,10 @@ _PREFIX: Final = "fhir."
 _VISIBILITY_SECONDS: Final = 900
 """Longer than any piece of work takes: what a worker has taken and not finished by then is given to another."""
 _TIMEOUT_SECONDS: Final = 5
+TOGETHER: Final = 4
+"""Pieces in one message, at most. A message costs a worker as much as sending one to a patient does."""
+_SPREAD: Final = 16
+"""So many messages there are before pieces share one, so that all threads of all workers have something to do."""
 
 
 class QueueError(RuntimeError):
@@ -99,8 +103,8 @@ class JobQueue:
     def _send(self, name: str, pieces: list[Sequence[str]], queue: str) -> None:
         # One at a time: a connection of kombu's is for one thread.
         with self._lock, self._app.producer_pool.acquire(block=True, timeout=_TIMEOUT_SECONDS) as producer:
-            for piece in pieces:
-                self._app.send_task(name, args=list(piece), queue=queue, producer=producer, retry=False, ignore_result=True)
+            for some in _shared(pieces, 1 if queue == URGENT else TOGETHER):
+                self._app.send_task(name, args=some, queue=queue, producer=producer, retry=False, ignore_result=True)
 
     @property
     def _app(self) -> "Celery":
@@ -109,7 +113,7 @@ class JobQueue:
         return self._made
 
     async def waiting(self) -> int:
-        """Return how many pieces no worker has taken yet.
+        """Return how many messages, of one piece or more, no worker has taken yet.
 
         Raises:
             QueueError: the broker does not answer.
@@ -128,3 +132,10 @@ class JobQueue:
         await self._redis.aclose()
         if self._made is not None:
             await asyncio.to_thread(self._made.close)
+
+
+def _shared(pieces: Sequence[Sequence[str]], most: int) -> Iterator[list[list[str]]]:
+    """Yield the pieces of each message."""
+    size = max(1, min(most, len(pieces) // _SPREAD))
+    for start in range(0, len(pieces), size):
+        yield [list(piece) for piece in pieces[start : start + size]]

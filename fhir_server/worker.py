@@ -1,7 +1,8 @@
 """The process that does queued work: a Celery worker whose threads wait for one event loop.
 
-All of a piece of work happens in that loop, with one client of MongoDB; the threads only bound how many pieces are done
-at once, and give them back to the broker where this process ends before they do.
+All of a piece of work happens in that loop, with one client of MongoDB; the threads only bound how much is taken from the
+broker, and give it back where this process ends before it is done. A message may hold several pieces; of these no more are
+done at once than there are threads.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import contextlib
 import os
 import threading
 import warnings
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
 import structlog
@@ -39,8 +40,9 @@ def work(settings: Settings) -> None:
     warnings.filterwarnings("ignore", module="celery.platforms")
     with _loop(settings) as (contexts, submit):
         app = celery_app(settings.redis_url, settings.mongodb_database)
+        places = asyncio.Semaphore(settings.worker_threads)
         for job in (Job(SCAN_JOB, scan), *contexts.extensions.jobs.values()):
-            _register(app, job, contexts, submit)
+            _register(app, job, contexts, submit, places)
         worker = app.Worker(
             pool="threads",
             concurrency=settings.worker_threads,
@@ -55,14 +57,27 @@ def work(settings: Settings) -> None:
         worker.start()
 
 
-def _register(app: Celery, job: Job, contexts: Contexts, submit: Submit) -> None:
-    def run(*args: str) -> None:
-        # The event loop takes over the context of this thread.
-        with structlog.contextvars.bound_contextvars(tenant=args[0].partition("/")[0]):
+def _register(app: Celery, job: Job, contexts: Contexts, submit: Submit, places: asyncio.Semaphore) -> None:
+    async def do(piece: Sequence[str]) -> None:
+        with structlog.contextvars.bound_contextvars(tenant=piece[0].partition("/")[0]):
             try:
-                submit(job.run(contexts.of_tenant, *args))
+                await job.run(contexts.of_tenant, *piece)
             except Exception as error:  # noqa: BLE001 -- what is due is in the database, and is queued again from there
                 structlog.get_logger().error("a piece of work has failed", job=job.name, exc_info=error)
+
+    async def in_turn(piece: Sequence[str]) -> None:
+        async with places:
+            await do(piece)
+
+    async def do_all(pieces: Sequence[Sequence[str]]) -> None:
+        await asyncio.gather(*(in_turn(piece) for piece in pieces))
+
+    def run(*pieces: Sequence[str]) -> None:
+        try:
+            # What comes alone may be urgent, and has a thread of its own.
+            submit(do(pieces[0]) if len(pieces) == 1 else do_all(pieces))
+        except Exception as error:  # noqa: BLE001 -- the same
+            structlog.get_logger().error("work has not come to an end", job=job.name, exc_info=error)
 
     app.task(name=task_name(job.name), ignore_result=True)(run)
 

@@ -104,6 +104,21 @@ async def test_what_is_queued_is_done_also_after_a_piece_that_fails(mongodb, que
     assert await queue.waiting() == 0
 
 
+async def test_of_many_pieces_several_travel_together_and_all_are_done(mongodb, queue, own, tmp_path) -> None:
+    names = [f"piece{number}" for number in range(100)]
+    await queue.put("note", [(f"north/{name}",) for name in ["bad", *names]])
+    await queue.put("note", [(f"north/urgent{number}",) for number in range(20)], urgent=True)
+    assert await queue.waiting() == 26 + 20
+
+    async def all_done() -> bool:
+        return await mongodb["noted"].count_documents({}) == 120
+
+    with worker(own, tmp_path):
+        await until(all_done)
+    assert await queue.waiting() == 0
+    assert {one["_id"] async for one in mongodb["noted"].find()} >= set(names)
+
+
 async def test_a_worker_that_is_told_to_end_finishes_what_it_has_begun(mongodb, queue, own, tmp_path) -> None:
     async def begun() -> bool:
         return await mongodb["noted"].count_documents({"_id": "first"}) == 1

@@ -103,7 +103,13 @@ def first_batch(answer: bytes, codec_options: CodecOptions[Document]) -> list[Do
 
     The member `r` of a document is a `Stored`.
     """
-    if not is_cursor(answer) or not answer.startswith(_BATCH, _BATCH_AT):
+    if not is_cursor(answer):
+        return None
+    if answer.startswith(_EXHAUSTED, _BATCH_AT):
+        # The order in which MongoDB answers about a collection that there is not.
+        absent: list[Document] = bson.decode(answer, codec_options)["cursor"]["firstBatch"]
+        return absent
+    if not answer.startswith(_BATCH, _BATCH_AT):
         return None
     at = _BATCH_AT + len(_BATCH)
     end = at + _size(answer, at) - 1

@@ -35,11 +35,14 @@ from pymongo.write_concern import WriteConcern
 from fhir_server.exchange import utc_now
 from fhir_server.store.batcher import Batcher
 from fhir_server.store.database import Database, Document
+from fhir_server.store.search import Search
 
 COLLECTION: Final = "_deliveries"
 FOUND: Final = "_deliveries_found"
 """Messages that a provider turned out to have, by its id, and whose they are."""
 FOUND_SECONDS: Final = 7 * 86_400
+_ON_ONE: Final = WriteConcern(w=1)
+"""For what may be lost and done again."""
 State = Literal["waiting", "queued", "sending", "sent", "done", "held"]
 Status = Literal["queued", "sending", "sent", "delivered", "read", "failed", "cancelled"]
 
@@ -106,12 +109,10 @@ class _Begin:
     mark: str
 
     @property
-    def change(self) -> UpdateOne:
+    def change(self) -> Document:
         """The change that takes it, where it is still claimed."""
-        return UpdateOne(
-            {"_id": self.id, "state": "queued", "token": self.token},
-            {"$set": {"state": "sending", "lease": self.until, "updated": self.now, "mark": self.mark}, "$inc": {"rev": 1}},
-        )
+        values = {"state": "sending", "lease": self.until, "updated": self.now, "mark": self.mark}
+        return {"q": {"_id": self.id, "state": "queued", "token": self.token}, "u": {"$set": values, "$inc": {"rev": 1}}}
 
 
 def _is_made(wanted: Document, now: tuple[int, str | None] | None) -> bool:
@@ -126,12 +127,11 @@ class Deliveries:
         self._database = database
         self.collection = database.collection(COLLECTION)
         self.found = database.collection(FOUND)
-        self._fast = self.collection.with_options(write_concern=WriteConcern(w=1))
         self._prepared = False
         # What many workers' threads do at once goes together: a round trip costs as much for one as for twenty.
         self._replacer: Batcher[Document, bool] = Batcher(self._replace, parallel=1)
         self._beginner: Batcher[_Begin, Document | None] = Batcher(self._begin, parallel=1)
-        self._shower: Batcher[UpdateOne, None] = Batcher(self._show, parallel=1)
+        self._shower: Batcher[Document, None] = Batcher(self._show, parallel=1)
 
     async def prepare(self) -> None:
         """Make the indexes, once a process."""
@@ -146,7 +146,11 @@ class Deliveries:
 
     async def get(self, id_: str) -> Document | None:
         """Return a delivery."""
-        return await self.collection.find_one({"_id": id_})
+        return await self._one({"_id": id_})
+
+    async def _one(self, wanted: Document) -> Document | None:
+        search = Search(COLLECTION, wanted, {}, (), 1, self._database.settings.search_timeout_ms)
+        return next(iter(await self._database.find(search)), None)
 
     async def advance(self, found: Document, step: Step) -> Document | None:
         """Change a delivery that was read, from what it is by now; return what it has become.
@@ -167,7 +171,10 @@ class Deliveries:
 
     async def _replace(self, wanted: list[Document]) -> list[bool]:
         """Replace documents that are still of the revision before; tell which were."""
-        changes = [ReplaceOne({"_id": one["_id"], "rev": one["rev"] - 1}, one) for one in wanted]
+        by_rev = [{"q": {"_id": one["_id"], "rev": one["rev"] - 1}, "u": one} for one in wanted]
+        if await self._database.update(COLLECTION, by_rev):
+            return [True] * len(wanted)
+        changes = [ReplaceOne(one["q"], one["u"]) for one in by_rev]
         done = await self.collection.bulk_write(changes, ordered=False)
         if done.matched_count == len(wanted):
             return [True] * len(wanted)
@@ -200,9 +207,12 @@ class Deliveries:
         return await self._beginner(_Begin(id_, token, now, now + lease, secrets.token_hex(8)))
 
     async def _begin(self, wanted: "list[_Begin]") -> list[Document | None]:
-        await self.collection.bulk_write([one.change for one in wanted], ordered=False)
+        changes = [one.change for one in wanted]
+        if not await self._database.update(COLLECTION, changes):
+            await self.collection.bulk_write([UpdateOne(one["q"], one["u"]) for one in changes], ordered=False)
         ids = {"_id": {"$in": [one.id for one in wanted]}, "state": "sending"}
-        begun = {found.get("mark"): found async for found in self.collection.find(ids)}
+        search = Search(COLLECTION, ids, {}, (), len(wanted), self._database.settings.search_timeout_ms)
+        begun = {found.get("mark"): found for found in await self._database.find(search)}
         return [begun.get(one.mark) for one in wanted]
 
     async def expire(self, now: datetime) -> int:
@@ -217,10 +227,12 @@ class Deliveries:
 
     async def shown(self, found: Document) -> None:
         """Note that clients see a delivery as it was read, unless it has been changed since."""
-        await self._shower(UpdateOne({"_id": found["_id"], "rev": found["rev"]}, {"$unset": {"stale": ""}}))
+        await self._shower({"q": {"_id": found["_id"], "rev": found["rev"]}, "u": {"$unset": {"stale": ""}}})
 
-    async def _show(self, wanted: list[UpdateOne]) -> list[None]:
-        await self._fast.bulk_write(wanted, ordered=False)
+    async def _show(self, wanted: list[Document]) -> list[None]:
+        if not await self._database.update(COLLECTION, wanted, _ON_ONE.document):
+            changes = [UpdateOne(one["q"], one["u"]) for one in wanted]
+            await self.collection.with_options(write_concern=_ON_ONE).bulk_write(changes, ordered=False)
         return [None] * len(wanted)
 
     async def take(self, provider: str, provider_id: str, id_: str) -> bool:
@@ -234,11 +246,11 @@ class Deliveries:
 
     async def by_message(self, reference: str) -> Document | None:
         """Return the delivery that a message of ours, by the id of its Communication, belongs to."""
-        return await self.collection.find_one({"messages.id": reference})
+        return await self._one({"messages.id": reference})
 
     async def by_provider_id(self, provider: str, provider_id: str) -> Document | None:
         """Return the delivery that a message belongs to, by the provider's id of it."""
-        return await self.collection.find_one({"provider_ids": f"{provider}|{provider_id}"})
+        return await self._one({"provider_ids": f"{provider}|{provider_id}"})
 
     async def of_request(self, tenant: str, request: str) -> list[Document]:
         """Return the deliveries of a request."""

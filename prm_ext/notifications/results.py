@@ -65,8 +65,6 @@ class Results:
 
     async def show_in(self, ctx: Context, found: Document, request: Version | None = None) -> None:
         """Do so in the context of the delivery's tenant; a version of the request that was just read spares reading it."""
-        if request is None:
-            request = await ctx.repo.current("CommunicationRequest", found["request"])
         for place, message in enumerate(found.get("messages") or ()):
             await self._communication(ctx, found, place, message, request)
         if not found.get("messages") and found["state"] == "done" and found["status"] == "failed":
@@ -90,6 +88,8 @@ class Results:
                 # Read after what is to be replaced, so that it is not older than what that was made of.
                 found = await self._means.deliveries.get(found["_id"]) or found
                 message = found["messages"][place] if found.get("messages") else message
+            if before is None and request is None:
+                request = await ctx.repo.current("CommunicationRequest", found["request"])
             base = before if before is not None else _made(found, place, message, request)
             resource = _moved(base, found, message)
             if before is not None and all(before.get(name) == resource.get(name) for name in _MOVING):

@@ -6,7 +6,9 @@ from typing import Any
 
 import bson
 import pytest
+from bson.codec_options import CodecOptions
 from bson.int64 import Int64
+from bson.raw_bson import RawBSONDocument
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,6 +54,12 @@ def test_a_batch_is_read_as_a_whole_decoder_reads_it(documents: list[dict[str, A
     assert all(isinstance(one["r"], Stored) for one in found if isinstance(one.get("r"), Stored | dict))
 
 
+async def test_a_collection_that_there_is_not_is_found_empty(client: Any, tenant: str) -> None:
+    options = CodecOptions(document_class=RawBSONDocument)
+    answer = await client[f"absent{tenant}"].command({"find": "Patient", "filter": {}}, codec_options=options)
+    assert first_batch(bytes(answer.raw), CODEC_OPTIONS) == []
+
+
 def test_documents_that_begin_or_end_alike_are_documents_of_their_own() -> None:
     """What has been seen before is copied, and nobody's changes are seen by others."""
     first = {"_id": "t/1", "v": 1, "r": {"id": "1"}, "_b": 0}
@@ -75,7 +83,7 @@ def test_documents_that_begin_or_end_alike_are_documents_of_their_own() -> None:
         _answer([{"r": {}}], cursor_id=7),
         bson.encode({"n": 3, "ok": 1.0}),
         bson.encode({"ok": 0.0, "errmsg": "no", "code": 50}),
-        bson.encode({"cursor": {"id": Int64(0), "firstBatch": []}, "ok": 1.0}),
+        bson.encode({"cursor": {"ns": "fhir.Patient", "firstBatch": [], "id": Int64(0)}, "ok": 1.0}),
     ],
     ids=["more batches", "no cursor", "a failure", "another order"],
 )

@@ -12,7 +12,7 @@ from fastapi import APIRouter, FastAPI
 from fhir_server.config import Settings
 from fhir_server.exchange import Call, utc_now
 from fhir_server.extension import load
-from prm_ext.notifications.api import add_routes
+from prm_ext.notifications.api import add_routes, add_sending
 from prm_ext.notifications.campaigning import Campaigning
 from prm_ext.notifications.campaigns import Ledger
 from prm_ext.notifications.idempotency import COLLECTION as KEYS
@@ -43,6 +43,7 @@ class Guarded:
         self._app = FastAPI()
         self._app.state.fhir = server.app
         router = APIRouter()
+        add_sending(router, pipeline.means_of)
         add_routes(router, pipeline.means_of)
         self._app.include_router(router, prefix=BASE)
 

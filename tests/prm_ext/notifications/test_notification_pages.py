@@ -7,7 +7,7 @@ from pathlib import Path
 from fhir_server.resources.communication import PROVIDER as PROVIDER_CLAIMED
 from fhir_server.resources.communication_request import IDEMPOTENCY as IDEMPOTENCY_CLAIMED
 from prm_ext.notifications import codes
-from prm_ext.notifications.api import router
+from prm_ext.notifications.api import router, sending
 from prm_ext.notifications.output import Notification, NotificationDetail, Progress, Stats, TimelineEntry
 from prm_ext.notifications.records import RANK
 from prm_ext.notifications.results import _NOT_DONE
@@ -24,7 +24,7 @@ def test_every_route_is_in_the_table() -> None:
     documented = set(re.findall(r"^\| `(\w+ /[^`]*)`", PAGE, re.MULTILINE))
     routes = {
         f"{method} {re.sub('{[a-z_]+}', '{id}', route.path)}"
-        for route in router.routes
+        for route in [*sending.routes, *router.routes]
         for method in route.methods
         if route.include_in_schema
     }
