@@ -13,60 +13,57 @@ from fhir_server.fhir.outcome import too_large
 
 IN_FLIGHT: Final = 2
 """Parts of one upload that are on their way to the store at the same time."""
+PIECE_BYTES: Final = 2**20
+"""So many bytes are looked at while as many come."""
 HELD_THREAD: Final = 256 * 1024
 """Larger pieces are hashed and written in a thread."""
 
 
-class Hasher:
-    """Adds up digests; large pieces are hashed in a thread."""
-
-    def __init__(self) -> None:
-        self._sha256 = hashlib.sha256()
-        self._sha1 = hashlib.sha1(usedforsecurity=False)
-        self._size = 0
-
-    async def add(self, data: bytes) -> None:
-        """Take the next bytes."""
-        self._size += len(data)
-        if len(data) < HELD_THREAD:
-            self._add(data)
-        else:
-            await asyncio.to_thread(self._add, data)
-
-    def _add(self, data: bytes) -> None:
-        self._sha256.update(data)
-        self._sha1.update(data)
-
-    def digests(self) -> Digests:
-        """Return the digests of all so far."""
-        return Digests(self._sha256.hexdigest(), self._sha1.hexdigest(), self._size)
-
-
 class Passing:
-    """Bytes that pass: they are hashed, scanned, and a sample is taken."""
+    """Bytes that pass: they are hashed, scanned, and a sample is taken, while the next ones come."""
 
     def __init__(self, session: Session | None, head: int) -> None:
         self._session = session
-        self._hasher = Hasher()
+        self._sha256 = hashlib.sha256()
+        self._sha1 = hashlib.sha1(usedforsecurity=False)
+        self._size = 0
+        self._under_way: asyncio.Task[None] | None = None
         self.sample = Sample(head)
 
     async def add(self, data: bytes) -> None:
-        """Take the next bytes."""
-        await self._hasher.add(data)
+        """Take the next bytes; they are looked at when those before have been, which this waits for, and not longer."""
+        await self.settle()
+        self._under_way = asyncio.create_task(self._look(data))
+
+    async def settle(self) -> None:
+        """Wait until all so far has been looked at."""
+        if self._under_way is not None:
+            task, self._under_way = self._under_way, None
+            await task
+
+    async def _look(self, data: bytes) -> None:
+        self._size += len(data)
         if len(data) < HELD_THREAD:
-            self.sample.add(data)
+            self._take(data)
         else:
-            await asyncio.to_thread(self.sample.add, data)
+            await asyncio.to_thread(self._take, data)
         if self._session is not None:
             await self._session.feed(data)
 
+    def _take(self, data: bytes) -> None:
+        self._sha256.update(data)
+        self._sha1.update(data)
+        self.sample.add(data)
+
     async def part(self, number: int) -> bytes:
         """Return a part that has passed, of those that are in the file."""
+        await self.settle()
         return await spooled_part(self.sample, number)
 
-    def digests(self) -> Digests:
+    async def digests(self) -> Digests:
         """Return the digests of all so far."""
-        return self._hasher.digests()
+        await self.settle()
+        return Digests(self._sha256.hexdigest(), self._sha1.hexdigest(), self._size)
 
     async def verdict(self) -> Verdict | None:
         """Return what the scan says; None where nothing is scanned."""
@@ -74,6 +71,9 @@ class Passing:
 
     async def close(self) -> None:
         """Give free what is held."""
+        if self._under_way is not None:
+            self._under_way.cancel()
+            await asyncio.gather(self._under_way, return_exceptions=True)
         self.sample.close()
         if self._session is not None:
             self._session.close()
@@ -125,17 +125,20 @@ async def pieces(data: bytes) -> AsyncIterator[bytes]:
 
 async def merged(chunks: AsyncIterator[bytes], size: int) -> AsyncIterator[bytes]:
     """Yield pieces of exactly `size` bytes, and the rest."""
-    held = bytearray()
+    held: list[bytes] = []
+    missing = size
     async for chunk in chunks:
-        if not held and len(chunk) == size:
-            yield chunk
-            continue
-        held += chunk
-        while len(held) >= size:
-            yield bytes(held[:size])
-            del held[:size]
+        at = 0
+        while len(chunk) - at >= missing:
+            held.append(chunk[at : at + missing])
+            yield held[0] if len(held) == 1 else b"".join(held)
+            at += missing
+            held, missing = [], size
+        if at < len(chunk):
+            held.append(chunk[at:])
+            missing -= len(chunk) - at
     if held:
-        yield bytes(held)
+        yield b"".join(held)
 
 
 async def limited(chunks: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -16,7 +16,7 @@ from fhir_server.blobs.blob import Blob, Digests, Received, Scan, Staging, key_o
 from fhir_server.blobs.clamd import Session, Verdict
 from fhir_server.blobs.inspecting.inspector import KEPT_HEAD, Inspector, Sample
 from fhir_server.blobs.kinds import extension_of, is_as_declared, judged, unwanted_kind
-from fhir_server.blobs.passing import Passing, Sending, limited, merged, pieces, spooled_part
+from fhir_server.blobs.passing import PIECE_BYTES, Passing, Sending, limited, merged, pieces, spooled_part
 from fhir_server.blobs.protocol import PART_BYTES, BlobStore
 from fhir_server.blobs.records import Records
 from fhir_server.config import Settings
@@ -101,9 +101,9 @@ class Receiver:
         await self._records.prepare()
         passing = await self._passing()
         try:
-            async for chunk in merged(self._store.staged(staging, size), PART_BYTES):
-                await passing.add(chunk)
-            digests = passing.digests()
+            async for piece in merged(self._store.staged(staging, size), PIECE_BYTES):
+                await passing.add(piece)
+            digests = await passing.digests()
             _check(digests, claim)
             return await self._judge(staging.tenant, _Content(digests, staging=staging), passing, claim.mime)
         finally:
@@ -115,10 +115,11 @@ class Receiver:
 
     async def _collect(self, tenant: str, chunks: AsyncIterator[bytes], passing: Passing) -> _Content:
         staging, number, sending = None, 0, Sending(self._room)
-        held = b""
+        held, size = b"", 0
         try:
-            async for part in merged(chunks, PART_BYTES):
-                if staging is None and number and passing.sample.size + len(part) > self._spool:
+            async for part in _passed(chunks, passing):
+                size += len(part)
+                if staging is None and number and size > self._spool:
                     staging = await self._store.begin(tenant)
                     for earlier in range(1, number):
                         data = await passing.part(earlier)
@@ -126,8 +127,7 @@ class Receiver:
                 if staging is not None:
                     await sending.add(partial(self._store.put_part, staging, number, held))
                 number, held = number + 1, part
-                await passing.add(part)
-            digests = passing.digests()
+            digests = await passing.digests()
             if staging is None:
                 return _Content(digests, data=held) if number == 1 else _Content(digests, spooled=passing.sample)
             await sending.add(partial(self._store.put_part, staging, number, held))
@@ -260,6 +260,19 @@ class Receiver:
         """Remove bytes whose record is owned, and the record."""
         await self._store.delete(document["t"], document["key"])
         await self._records.forget(document["t"], document["h"], document["owner"])
+
+
+async def _passed(chunks: AsyncIterator[bytes], passing: Passing) -> AsyncIterator[bytes]:
+    """Yield a stream as parts; what is in them has been given to what looks at it."""
+    held: list[bytes] = []
+    async for piece in merged(chunks, PIECE_BYTES):
+        await passing.add(piece)
+        held.append(piece)
+        if len(held) * PIECE_BYTES == PART_BYTES:
+            yield b"".join(held)
+            held = []
+    if held:
+        yield b"".join(held)
 
 
 def _check(digests: Digests, claim: Claim) -> None:

@@ -43,24 +43,17 @@ class S3:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._bucket = settings.s3_bucket
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, bool | None], Any] = {}
         self._making = threading.Lock()
         self._room = asyncio.Semaphore(ROOM)
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="s3")
 
     async def put(self, tenant: str, key: str, data: bytes, *, sha256: str, mime: str) -> str:
-        """Keep bytes by one request; the store checks them against their SHA-256."""
+        """Keep bytes by one request; the store checks them against their SHA-256, which is signed instead of them."""
         del tenant
-        checksum = base64.b64encode(bytes.fromhex(sha256)).decode()
-        await self._call(
-            "put_object",
-            Key=key,
-            Body=data,
-            ContentType=mime,
-            ChecksumSHA256=checksum,
-            ContentLength=len(data),
-            **self._encryption,
-        )
+        params = {"Key": key, "Body": data, "ContentType": mime, "ContentLength": len(data), **self._encryption}
+        params["ChecksumSHA256"] = base64.b64encode(bytes.fromhex(sha256)).decode()
+        await self._run(partial(self._called, "put_object", params, sign_payload=False))
         return key
 
     @property
@@ -233,7 +226,7 @@ class S3:
 
     async def _presigned(self, method: str, params: dict[str, Any], seconds: int) -> str:
         endpoint = self._settings.s3_public_endpoint or self._settings.s3_endpoint
-        client: Any = self._clients.get(endpoint) or await self._run(partial(self._client, endpoint))
+        client: Any = self._clients.get((endpoint, None)) or await self._run(partial(self._client, endpoint))
         made: str = client.generate_presigned_url(method, Params={"Bucket": self._bucket, **params}, ExpiresIn=seconds)
         return made
 
@@ -271,11 +264,13 @@ class S3:
         """Do the same, and return None where what it is about is not there."""
         return await self._run(partial(self._called, method, params, missing_is_fine=True))
 
-    def _called(self, method: str, params: dict[str, Any], *, missing_is_fine: bool = False) -> Any:
+    def _called(
+        self, method: str, params: dict[str, Any], *, missing_is_fine: bool = False, sign_payload: bool | None = None
+    ) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415 -- it takes long to import
 
         try:
-            return getattr(self._client(self._settings.s3_endpoint), method)(Bucket=self._bucket, **params)
+            return getattr(self._client(self._settings.s3_endpoint, sign_payload), method)(Bucket=self._bucket, **params)
         except ClientError as error:
             code = error.response.get("Error", {}).get("Code", "")
             if code in _MISSING:
@@ -286,11 +281,11 @@ class S3:
         except BotoCoreError as error:
             raise away(type(error).__name__) from error
 
-    def _client(self, endpoint: str) -> Any:
+    def _client(self, endpoint: str, sign_payload: bool | None = None) -> Any:
         with self._making:
-            if endpoint not in self._clients:
-                self._clients[endpoint] = client_of(self._settings, endpoint)
-            return self._clients[endpoint]
+            if (endpoint, sign_payload) not in self._clients:
+                self._clients[endpoint, sign_payload] = client_of(self._settings, endpoint, sign_payload=sign_payload)
+            return self._clients[endpoint, sign_payload]
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._pool, work)

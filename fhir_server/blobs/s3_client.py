@@ -25,8 +25,8 @@ def read(body: Any) -> bytes:
     return data
 
 
-def client_of(settings: Settings, endpoint: str) -> Any:
-    """Return a client for an endpoint ("": AWS)."""
+def client_of(settings: Settings, endpoint: str, *, sign_payload: bool | None = None) -> Any:
+    """Return a client for an endpoint ("": AWS); `sign_payload` says whether bodies are hashed to be signed (None: as usual)."""
     import boto3  # noqa: PLC0415 -- it takes long to import
     from botocore.config import Config  # noqa: PLC0415
 
@@ -36,7 +36,7 @@ def client_of(settings: Settings, endpoint: str) -> Any:
         read_timeout=settings.s3_timeout_seconds,
         retries={"mode": "standard", "total_max_attempts": 3},
         max_pool_connections=THREADS,
-        s3={"addressing_style": "path" if endpoint else "auto"},
+        s3={"addressing_style": "path" if endpoint else "auto", "payload_signing_enabled": sign_payload},
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
     )
