@@ -6,7 +6,7 @@ It follows the change feed, which misses no version and may tell of one twice: w
 """
 
 import re
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -14,7 +14,6 @@ from typing import Any, Final
 from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError
 
-from fhir_server.events.consumer import ContextOf
 from fhir_server.events.event import Event
 from fhir_server.exchange import Context, Resource
 from fhir_server.fhir.outcome import FhirError
@@ -23,12 +22,12 @@ from fhir_server.store.versions import Version, instant
 from prm_ext.notifications.clock import clock_of
 from prm_ext.notifications.codes import ADDRESS, CAMPAIGN, INSTANTIATES, TIMING, channels_of, kind_of
 from prm_ext.notifications.hours import zone_of
-from prm_ext.notifications.machine import ended
 from prm_ext.notifications.means import Means, MeansOf
 from prm_ext.notifications.occurrences import Occurrence, next_occurrence
 from prm_ext.notifications.recipients import current_of, everybody
 from prm_ext.notifications.records import PRIORITY, key
-from prm_ext.notifications.results import Results
+from prm_ext.notifications.replanning import cancel, hold, resume, show, withdraw
+from prm_ext.notifications.withdrawing import name_of, withdrawn, withdrawn_of
 
 TYPE: Final = "CommunicationRequest"
 _DUPLICATE_KEY: Final = 11000
@@ -67,13 +66,14 @@ async def plan(ctx: Context, means: Means, version: Version) -> None:
     """Bring the deliveries of a request in line with a version of it, unless a later one has been followed already."""
     request = version.resource
     if request is None or request["status"] not in ("active", "on-hold", "draft") or request.get("doNotPerform"):
-        await _cancel(ctx, means, version)
+        await cancel(ctx, means, version)
     elif request["status"] != "active":
-        await _hold(ctx, means, version)
+        await hold(ctx, means, version)
     else:
         await _plan_occurrence(ctx, means, version, request, None)
         if version.number > 1:
-            await _resume(ctx, means, version, request)
+            await resume(ctx, means, version, repeats=timing_of(request) is not None)
+            await withdraw(ctx, means, version, request)
 
 
 async def plan_next(ctx: Context, means: Means, version: Version, after: datetime) -> bool:
@@ -104,23 +104,15 @@ async def _plan_occurrence(ctx: Context, means: Means, version: Version, request
     documents = [
         _document(ctx.tenant, request["id"], occurrence, target, {**common, "alone": alone}, created) for target in targets
     ]
+    gone = withdrawn_of(request)
+    documents = [withdrawn(one, ctx.now()) if name_of(one) in gone else one for one in documents]
     await _store(means, version.number, documents)
-    if refusal:
-        await _show(ctx, means, [one for one in await means.deliveries.of_request(ctx.tenant, request["id"]) if "stale" in one])
+    if occurrence.key and all("withdrawn" in one for one in documents):
+        # Nobody will send one of them, and plan what comes next.
+        await _plan_occurrence(ctx, means, version, request, occurrence.at)
+    if refusal or any("withdrawn" in one for one in documents):
+        await show(ctx, means, [one for one in await means.deliveries.of_request(ctx.tenant, request["id"]) if "stale" in one])
     return True
-
-
-async def _show(ctx: Context, means: Means, changed: Iterable[Document]) -> None:
-    results = Results(means, _context_of(ctx))
-    for found in changed:
-        await results.show_in(ctx, found)
-
-
-def _context_of(ctx: Context) -> ContextOf:
-    async def same(_: str) -> Context:
-        return ctx
-
-    return same
 
 
 async def occurrence_of(
@@ -253,7 +245,7 @@ def _replan(version: int, document: Document) -> UpdateOne:
     open_or_cancelled: Document = {
         "$or": [
             {"state": {"$in": ["waiting", "held"]}, "messages": {"$exists": False}},
-            {"state": "done", "status": "cancelled"},
+            {"state": "done", "status": "cancelled", "withdrawn": {"$exists": False}},
             {"state": "done", "failure": {"$in": ["schedule", "expired"]}, "messages": {"$exists": False}},
         ]
     }
@@ -262,49 +254,3 @@ def _replan(version: int, document: Document) -> UpdateOne:
         {"_id": document["_id"], "version": {"$lt": version}, **open_or_cancelled},
         {"$set": values, "$inc": {"rev": 1}, "$unset": {name: "" for name in ("failure", "code", "text") if name not in values}},
     )
-
-
-async def _cancel(ctx: Context, means: Means, version: Version) -> None:
-    """End what has not left yet; what a worker holds sees by itself that its request is active no more."""
-    for found in await _open(ctx, means, version.id, ("waiting", "held")):
-
-        def cancelled(one: Document) -> Document | None:
-            if one["state"] not in ("waiting", "held") or one["version"] > version.number:
-                return None
-            return ended(
-                {**one, "version": version.number}, "cancelled", "cancelled", "", "The request was withdrawn.", ctx.now()
-            )
-
-        changed = await means.deliveries.advance(found, cancelled)
-        if changed is not None:
-            await _show(ctx, means, [changed])
-
-
-async def _hold(ctx: Context, means: Means, version: Version) -> None:
-    for found in await _open(ctx, means, version.id, ("waiting",)):
-
-        def held(one: Document) -> Document | None:
-            if one["state"] != "waiting" or one["version"] > version.number:
-                return None
-            return {**one, "state": "held", "version": version.number, "updated": ctx.now()}
-
-        await means.deliveries.advance(found, held)
-
-
-async def _resume(ctx: Context, means: Means, version: Version, request: Resource) -> None:
-    """Let go on what was held, and forget occurrences that an earlier version had and nobody has tried."""
-    of_request: Document = {"t": ctx.tenant, "request": version.id, "version": {"$lt": version.number}}
-    change: Document = {"$set": {"state": "waiting", "version": version.number, "updated": ctx.now()}, "$inc": {"rev": 1}}
-    if timing_of(request) is not None:
-        # What was due before and only waits, for the end of quiet hours perhaps, is still wanted.
-        untried: Document = {
-            "state": {"$in": ["waiting", "held"]},
-            "messages": {"$exists": False},
-            "at": {"$gt": version.last_updated},
-        }
-        await means.deliveries.collection.delete_many({**of_request, **untried})
-    await means.deliveries.collection.update_many({**of_request, "state": "held"}, change)
-
-
-async def _open(ctx: Context, means: Means, request: str, states: tuple[str, ...]) -> list[Document]:
-    return [one for one in await means.deliveries.of_request(ctx.tenant, request) if one["state"] in states]

@@ -67,8 +67,8 @@ class Results:
         """Do so in the context of the delivery's tenant; a version of the request that was just read spares reading it."""
         for place, message in enumerate(found.get("messages") or ()):
             await self._communication(ctx, found, place, message, request)
-        if not found.get("messages") and found["state"] == "done" and found["status"] == "failed":
-            # Nothing was ever tried; that it is not done has to be told all the same.
+        if not found.get("messages") and found["state"] == "done" and (found["status"] == "failed" or "withdrawn" in found):
+            # Nothing was ever tried; that it is not done has to be told all the same. What ends a whole request says so itself.
             await self._communication(ctx, found, 0, _untried(found), request)
         if found["state"] == "done":
             await self._request(ctx, found)

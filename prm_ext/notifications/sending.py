@@ -28,6 +28,7 @@ from prm_ext.notifications.recipients import recipient_of
 from prm_ext.notifications.results import Results, message_id
 from prm_ext.notifications.templates.segments import segments
 from prm_ext.notifications.windows import fitted
+from prm_ext.notifications.withdrawing import name_of, withdrawn, withdrawn_of
 
 _LEASE_SECONDS: Final = 20.0
 """What all takes but the provider."""
@@ -79,6 +80,8 @@ class _Delivery(Held):
             return moved
         if self.found["occurrence"]:
             await planning.plan_next(self.ctx, self.means, version, self.found["at"])
+        if name_of(self.found) in withdrawn_of(request):
+            return await self.persist(lambda one: withdrawn(one, self.ctx.now()) if self.holds(one) else None)
         if self.ctx.now() >= self.found["expires"]:
             return await self.end("failed", "expired", "It could not be sent in the time in which it was wanted.")
         return await self._send(request)

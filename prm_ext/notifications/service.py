@@ -20,6 +20,7 @@ from prm_ext.notifications.records import OPEN
 from prm_ext.notifications.reviving import is_dead, revive
 from prm_ext.notifications.schemas import Schedule, Send, SendTemplate, When
 from prm_ext.notifications.seeing import Sight
+from prm_ext.notifications.withdrawing import name_of, withdrawn_of, without
 from prm_ext.notifications.wording import Wording
 
 ATTEMPTS: Final = 10
@@ -127,17 +128,20 @@ class Notifications:
             raise _unknown(error, id_) from None
         deliveries = await self._means.deliveries.of_request(self._ctx.tenant, name)
         deliveries.sort(key=lambda one: (one["at"], one["_id"]))
-        exact = next((one for one in deliveries if one["_id"] == f"{self._ctx.tenant}/{id_}"), None)
+        # The first recipient's has no name of its own; with several, `~~` tells it from the request.
+        wanted = f"{self._ctx.tenant}/{id_.removesuffix('~~')}"
+        exact = next((one for one in deliveries if one["_id"] == wanted), None)
         if exact is None and id_ != name:
             raise not_found("Notification", id_)
-        return Found(request, exact or _representative(deliveries), deliveries, whole=id_ == name)
+        whole = id_ == name or bool(exact and exact.get("alone"))
+        return Found(request, exact or _representative(deliveries), deliveries, whole=whole)
 
     async def shown(self, found: Found) -> Seen:
         """Return a notification as it may be seen."""
         return (await self._sight.of([(found.request, found.delivery)]))[0]
 
     async def cancel(self, id_: str) -> Found:
-        """Withdraw what has not been sent yet; done twice it is the same.
+        """Withdraw what has not been sent yet: all of it, or one of several messages; done twice it is the same.
 
         Raises:
             FhirError: 409, it is sent, or is being sent.
@@ -146,6 +150,8 @@ class Notifications:
         def revoked(found: Found) -> Resource | None:
             if found.request["status"] in _WITHDRAWN:
                 return None
+            if not found.whole:
+                return _withdrawn(found)
             _check_cancellable(found)
             reason = {"coding": [{"system": codes.REASON, "code": "cancelled"}]}
             return {**found.request, "status": "revoked", "statusReason": reason}
@@ -162,6 +168,7 @@ class Notifications:
         occurrence = occurrence_of(when)
 
         def moved(found: Found) -> Resource:
+            _check_whole(found, id_)
             _check_untried(found)
             return {**rescheduled(found.request, occurrence), "status": "active"}
 
@@ -188,7 +195,6 @@ class Notifications:
     async def _change(self, id_: str, change: Callable[[Found], Resource | None]) -> Found:
         for attempt in range(1, ATTEMPTS + 1):
             found = await self.get(id_)
-            _check_whole(found, id_)
             resource = change(found)
             if resource is None:
                 return found
@@ -220,10 +226,21 @@ def _representative(deliveries: Sequence[Document]) -> Document | None:
 def _check_whole(found: Found, id_: str) -> None:
     if not found.whole:
         name = found.request["id"]
-        text = (
-            f"{id_} is one of several messages of CommunicationRequest/{name}; cancel or reschedule {name}, which is about all."
-        )
+        text = f"{id_} is one of several messages of CommunicationRequest/{name}; reschedule {name}, which is about all."
         raise refused(conflict(text))
+
+
+def _withdrawn(found: Found) -> Resource | None:
+    """Return the request without one of its messages; None where it is without it already."""
+    delivery = found.delivery or {}
+    name = name_of(delivery)
+    if delivery["status"] == "cancelled" or name in withdrawn_of(found.request):
+        return None
+    if delivery["state"] in ("done", "sent"):
+        raise conflict(f"It is {delivery['status']} already, and can not be cancelled.")
+    if delivery["state"] == "sending" and unknown_try(delivery) is not None:
+        raise conflict("It is being sent at this moment, and can not be cancelled.")
+    return without(found.request, name)
 
 
 def _check_cancellable(found: Found) -> None:

@@ -233,7 +233,9 @@ async def test_what_repeats_is_one_message_for_each_time(world: World) -> None:
     one = await world.read(whole["others"][0])
     assert (one["id"], one["status"]) == (whole["others"][0], "delivered")
     part = await world.post(f"/{whole['others'][0]}/cancel")
-    assert part.status_code == 409
+    assert (part.status_code, part.json()["detail"]) == (409, "It is delivered already, and can not be cancelled.")
+    moved = await world.post(f"/{whole['others'][0]}/reschedule", {"send_at": "2030-01-01T08:00:00Z"})
+    assert moved.status_code == 409
     cancelled = await world.post(f"/{id_}/cancel")
     assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
     await world.pipeline.hurry()
