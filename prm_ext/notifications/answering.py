@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from fhir_server.exchange import Context, Resource
 from fhir_server.store.database import Document
+from fhir_server.store.versions import instant
 from prm_ext.notifications import codes
 from prm_ext.notifications.appointments import BY_REPLY, CANCELLED_BY, participants
 from prm_ext.notifications.asked import Asked, Option
@@ -15,7 +16,7 @@ from prm_ext.notifications.hours import zone_of
 from prm_ext.notifications.keywords import number_in
 from prm_ext.notifications.orders import Order, deterministic_id, resource_of, stored
 from prm_ext.notifications.saying import Saying
-from prm_ext.notifications.senders import Sender
+from prm_ext.notifications.senders import Sender, masked
 from prm_ext.notifications.settings import NotificationSettings
 from prm_ext.notifications.templates import names
 
@@ -45,6 +46,7 @@ class Answering:
         self._sender = sender
         self._message = message
         self._elsewhere = elsewhere
+        self._organisation = settings.organisation
         zone = zone_of(sender.resource, settings.time_zone)
         self.saying = Saying(sender.language(settings.language), zone, settings.organisation)
 
@@ -83,6 +85,24 @@ class Answering:
         )
         id_ = deterministic_id(self._ctx.tenant, "answer", self._found["provider"], self._found["id"])
         return stored(resource_of(order, id_, self._ctx.now()))
+
+    def last(self) -> Resource:
+        """Return the Communication of what is said at once to somebody who wants no more messages."""
+        us = self._found["to"]
+        resource: Resource = {
+            "resourceType": "Communication",
+            "id": deterministic_id(self._ctx.tenant, "answer", self._found["provider"], self._found["id"]),
+            "status": "completed",
+            "category": codes.category("message"),
+            "medium": [codes.medium(self._found["channel"])],
+            "inResponseTo": [{"reference": self._message}],
+            "sender": ours(self._organisation, us),
+            "recipient": [self._sender.reference()],
+            "sent": instant(self._ctx.now()),
+            "language": self.saying.language,
+            "payload": [{"contentString": self.saying.text("stopped")}],
+        }
+        return resource | ({"subject": {"reference": self._sender.subject}} if self._sender.subject else {})
 
     def _do(self, verb: str, option: Option) -> Entries:
         if not option.is_coming(self._ctx.now()):
@@ -136,6 +156,11 @@ class Answering:
             "participantStatus": _STATUS[verb],
         }
         return stored(resource)
+
+
+def ours(organisation: str, address: str) -> Resource:
+    """Return a reference to the organisation, with the number or address of it that a message is from or to."""
+    return {"extension": [{"url": codes.ADDRESS, "valueString": address}], "display": organisation or masked(address)}
 
 
 def _changed(ctx: Context, option: Option, verb: str) -> Resource:

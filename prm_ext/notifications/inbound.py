@@ -18,12 +18,13 @@ from fhir_server.fhir.outcome import FhirError
 from fhir_server.store.database import Document
 from fhir_server.store.versions import instant
 from prm_ext.notifications import codes
+from prm_ext.notifications.answering import ours
 from prm_ext.notifications.inbound_media import fetch, waiting
 from prm_ext.notifications.inbox import Inbox
 from prm_ext.notifications.means import Means, MeansOf
 from prm_ext.notifications.orders import deterministic_id, stored, transact
 from prm_ext.notifications.replies import Replies
-from prm_ext.notifications.senders import Sender, masked, sender_of
+from prm_ext.notifications.senders import Sender, sender_of
 from prm_ext.notifications.settings import NotificationSettings
 
 TYPE: Final = "Communication"
@@ -44,8 +45,8 @@ class Inbound:
     def __init__(self, means: MeansOf) -> None:
         self._means = means
 
-    async def deal(self, ctx: Context, id_: str) -> str:
-        """Deal with a message, unless somebody else does; return what to answer at once, if anything.
+    async def deal(self, ctx: Context, id_: str) -> Resource | None:
+        """Deal with a message, unless somebody else does; return what to answer at once, if anything, as a Communication.
 
         Raises:
             FhirError, PyMongoError: that can not be done now, and is done later.
@@ -53,7 +54,7 @@ class Inbound:
         inbox = Inbox(ctx.repo.database)
         found = await inbox.take(id_, ctx.now(), LEASE)
         if found is None:
-            return ""
+            return None
         try:
             return await self._deal(ctx, await self._means(ctx), inbox, found)
         except (FhirError, PyMongoError):
@@ -87,9 +88,9 @@ class Inbound:
         except (PyMongoError, TimeoutError) as error:
             structlog.get_logger().warning("a message is dealt with later", message=id_, reason=type(error).__name__)
 
-    async def _deal(self, ctx: Context, means: Means, inbox: Inbox, found: Document) -> str:
+    async def _deal(self, ctx: Context, means: Means, inbox: Inbox, found: Document) -> Resource | None:
         settings = means.settings.of(ctx.tenant)
-        communication, answer = communication_id(found), ""
+        communication, answer = communication_id(found), None
         if found["stage"] == "new":
             found, answer = await self._understand(ctx, means, inbox, found, communication)
             if found["media"]:
@@ -100,7 +101,9 @@ class Inbound:
             await inbox.finish(found, ctx.now())
         return answer
 
-    async def _understand(self, ctx: Context, means: Means, inbox: Inbox, found: Document, id_: str) -> tuple[Document, str]:
+    async def _understand(
+        self, ctx: Context, means: Means, inbox: Inbox, found: Document, id_: str
+    ) -> tuple[Document, Resource | None]:
         """Store a message with what follows from it; return it with what it means, and what to answer at once."""
         settings = means.settings.of(ctx.tenant)
         replies, about = Replies(ctx, settings), f"{TYPE}/{id_}"
@@ -150,7 +153,7 @@ def communication_of(settings: NotificationSettings, found: Document, sender: Se
         "category": codes.category("message"),
         "medium": [codes.medium(found["channel"])],
         "sender": sender.reference(),
-        "recipient": [_us(settings, found["to"])],
+        "recipient": [ours(settings.organisation, found["to"])],
         "received": instant(found["at"]),
     }
     if sender.answered is not None:
@@ -161,11 +164,6 @@ def communication_of(settings: NotificationSettings, found: Document, sender: Se
         resource["about"] = [{"reference": one} for one in sender.candidates]
     payload = _payload(found)
     return resource | ({"payload": payload} if payload else {})
-
-
-def _us(settings: NotificationSettings, address: str) -> Resource:
-    name = settings.organisation or masked(address)
-    return {"extension": [{"url": codes.ADDRESS, "valueString": address}], "display": name}
 
 
 def _payload(found: Document) -> list[dict[str, Any]]:

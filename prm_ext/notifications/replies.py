@@ -66,10 +66,13 @@ class Replies:
             channel, address = found["channel"], found["from"]
             await opt_in(self._ctx, channel=channel, sender=found["to"], address=address, source="reply")
 
-    async def stop(self, found: Document, sender: Sender, message: str) -> str:
-        """Keep that somebody wants no more messages; return what to say to that at once, since nothing can be sent later."""
+    async def stop(self, found: Document, sender: Sender, message: str) -> Resource | None:
+        """Keep that somebody wants no more messages; return what to say to that at once, since nothing can be sent later.
+
+        It is a Communication, for whoever says it to store; None where the provider says it by itself.
+        """
         if "stop" not in found["meaning"].split():
-            return ""
+            return None
         await opt_out(
             self._ctx,
             sender.people(),
@@ -79,5 +82,4 @@ class Replies:
             source="reply",
             message=message,
         )
-        answering = Answering(self._ctx, self._settings, found, sender, message)
-        return "" if self._is_answered(found) else answering.saying.text("stopped")
+        return None if self._is_answered(found) else Answering(self._ctx, self._settings, found, sender, message).last()

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 import structlog
 from pymongo.errors import PyMongoError
 
-from fhir_server.exchange import Context
+from fhir_server.exchange import Context, Resource
 from fhir_server.fhir.contact import normal_phone
 from fhir_server.fhir.outcome import FhirError
 from prm_ext.notifications.channels.channel import Channel
@@ -20,6 +20,7 @@ from prm_ext.notifications.channels.signatures import Form, twilio_signed
 from prm_ext.notifications.inbound import Inbound
 from prm_ext.notifications.inbox import File, Inbox, Incoming
 from prm_ext.notifications.means import MeansOf
+from prm_ext.notifications.orders import stored, transact
 from prm_ext.notifications.settings import NotificationSettings
 from prm_ext.notifications.webhooks.door import Sent
 from prm_ext.notifications.webhooks.reported import take
@@ -59,10 +60,22 @@ async def receive(ctx: Context, inbound: Inbound, body: bytes) -> str:
     # It is kept; what can not be done at once is done later.
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            return twiml(await inbound.deal(ctx, id_))
+            return twiml(await _told(ctx, await inbound.deal(ctx, id_)))
     except (FhirError, PyMongoError, TimeoutError) as error:
         structlog.get_logger().warning("a message is dealt with later", message=id_, reason=type(error).__name__)
         return twiml("")
+
+
+async def _told(ctx: Context, answer: Resource | None) -> str:
+    """Store what is said in the answer to the webhook; return its text."""
+    if answer is None:
+        return ""
+    try:
+        await transact(ctx, [stored(answer)])
+    except (FhirError, PyMongoError) as error:
+        # It has to be said all the same.
+        structlog.get_logger().error("an answer could not be stored", communication=answer["id"], reason=type(error).__name__)
+    return str(answer["payload"][0]["contentString"])
 
 
 def incoming(form: Mapping[str, str], region: str) -> Incoming | None:

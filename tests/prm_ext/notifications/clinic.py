@@ -101,7 +101,7 @@ class Clinic(Pipeline):
     async def heard(self) -> list[Resource]:
         """Return the Communications of what came in, in their order."""
         found = await self.search("Communication", _sort="_lastUpdated", _count="100")
-        return [one for one in found if "basedOn" not in one]
+        return [one for one in found if "received" in one and "basedOn" not in one]
 
     async def follow(self, appointment: Resource) -> None:
         """Tell what sends reminders of the versions of an Appointment."""

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from fhir_server.fhir.outcome import unavailable
+from prm_ext.notifications.codes import ADDRESS
+from prm_ext.notifications.webhooks import twilio
 from tests.prm_ext.notifications.clinic import NUMBER, SMS, WHATSAPP, at, opened
 
 OTHER = "+14155550177"
@@ -272,6 +275,48 @@ async def test_what_twilio_does_not_know_is_answered_here(clinic) -> None:
     assert clinic.said(OTHER)[0].startswith("Messages from Bay Clinic.")
     await clinic.hears("HELP", OTHER)
     assert len(clinic.said(OTHER)) == 1
+
+
+async def told(clinic) -> list[dict]:
+    """Return the Communications of what was said in answers to webhooks."""
+    return [one for one in await clinic.search("Communication") if "received" not in one and "basedOn" not in one]
+
+
+async def test_what_is_said_to_stop_is_a_communication_where_it_is_said_here(clinic) -> None:
+    patient = await clinic.patient()
+    spoken = await clinic.hears("STOP", f"whatsapp:{NUMBER}", f"whatsapp:{WHATSAPP}", MessageSid="SM" + "7" * 32)
+    (heard,), (answer,) = await clinic.heard(), await told(clinic)
+    (text,) = [one["contentString"] for one in answer["payload"]]
+    assert f"<Message>{text}</Message>" in spoken.text
+    assert (answer["status"], answer["subject"], answer["language"]) == ("completed", {"reference": patient}, "en")
+    assert answer["inResponseTo"] == [{"reference": f"Communication/{heard['id']}"}]
+    address = {"url": ADDRESS, "valueString": NUMBER}
+    assert answer["recipient"] == [{"reference": patient, "extension": [address]}]
+    assert answer["sender"] == {"display": "Bay Clinic", "extension": [{**address, "valueString": WHATSAPP}]}
+    assert answer["medium"][0]["coding"][1]["code"] == "whatsapp"
+    assert answer["sent"] >= heard["received"]
+    again = await clinic.hears("STOP", f"whatsapp:{NUMBER}", f"whatsapp:{WHATSAPP}", MessageSid="SM" + "7" * 32)
+    assert again.text.endswith("<Response/>")
+    assert len(await told(clinic)) == 1
+
+
+@pytest.mark.parametrize("fields", [{}, {"OptOutType": "STOP"}])
+async def test_what_twilio_says_to_stop_by_itself_is_no_communication(clinic, fields) -> None:
+    await clinic.patient()
+    assert (await clinic.hears("STOP", **fields)).text.endswith("<Response/>")
+    assert (await told(clinic), len(await clinic.search("Consent"))) == ([], 1)
+
+
+async def test_what_can_not_be_stored_is_said_all_the_same(clinic, monkeypatch) -> None:
+    await clinic.patient()
+
+    async def fails(*_: object) -> None:
+        raise unavailable("Not now.")
+
+    monkeypatch.setattr(twilio, "transact", fails)
+    spoken = await clinic.hears("STOP", f"whatsapp:{NUMBER}", f"whatsapp:{WHATSAPP}")
+    assert "<Message>You will get no more messages" in spoken.text
+    assert await told(clinic) == []
 
 
 async def test_cancel_that_twilio_took_for_stop_is_both(clinic) -> None:
