@@ -73,6 +73,9 @@ class Answering:
         if not self._elsewhere:
             recipient = self._sender.reference()
             elements["medium"] = [codes.medium(self._found["channel"])]
+            if about_what := self._found.get("subject"):
+                subject = about_what if about_what.lower().startswith("re:") else f"Re: {about_what}"
+                elements["extension"] = [*elements.get("extension", ()), {"url": codes.SUBJECT, "valueString": subject}]
         order = Order(
             recipient=recipient,
             kind="message",

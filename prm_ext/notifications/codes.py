@@ -47,6 +47,8 @@ QUESTION: Final = "urn:prm:StructureDefinition:notification-question"
 the answers are those of `about`, in their order."""
 OPTION: Final = "urn:prm:StructureDefinition:notification-question-patient"
 """On such a reference in `about`, `valueReference`: the patient whose part in the appointment it is about."""
+DOUBT: Final = "urn:prm:StructureDefinition:notification-doubt"
+"""On a Communication of an email that came in, `valueCode`: why it is for people to judge; `unverified`, `spam`, `automatic`."""
 READ_AT: Final = "urn:prm:StructureDefinition:notification-read"
 """On a Communication, `valueDateTime`: when it was read."""
 

@@ -101,6 +101,31 @@ class TwilioFile:
         return _bounded(answer)
 
 
+class PostedFile:
+    """A file that has come with its message; None: it has not, and will not any more."""
+
+    def __init__(self, mime: str, data: bytes | None) -> None:
+        self.mime = mime
+        self._data = data
+
+    async def __aenter__(self) -> AsyncIterator[bytes]:
+        """Return the bytes of the file.
+
+        Raises:
+            FileUnavailableError: it is not there.
+        """
+        if self._data is None:
+            raise FileUnavailableError("it has not come again", passing=False)
+        return _once(self._data)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Nothing is held."""
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
 async def _bounded(answer: httpx.Response) -> AsyncIterator[bytes]:
     size = 0
     try:

@@ -14,6 +14,7 @@ from prm_ext.notifications.channels.channel import Accepted, Message, Outcome, P
 from prm_ext.notifications.content import Content
 from prm_ext.notifications.disclosing import PERSIST_SECONDS, note_disclosure
 from prm_ext.notifications.machine import Rules
+from prm_ext.notifications.mailbox.addresses import reply_address
 from prm_ext.notifications.means import Means
 from prm_ext.notifications.objections import note_objection
 from prm_ext.notifications.records import Step
@@ -54,6 +55,7 @@ class Held:
             content_variables=message.get("content_variables", {}),
             callback_url=callback if provider.reports else "",
             unsubscribe_url=message.get("unsubscribe_url", ""),
+            reply_to=reply_address(self.settings.email_reply_to, message["id"]) if message["channel"] == "email" else "",
             begun=(attempt or {}).get("at"),
         )
 

@@ -19,6 +19,7 @@ from fhir_server.store.database import Document
 from fhir_server.store.versions import instant
 from prm_ext.notifications import codes
 from prm_ext.notifications.answering import ours
+from prm_ext.notifications.fetching import PostedFile, TwilioFile
 from prm_ext.notifications.inbound_media import fetch, waiting
 from prm_ext.notifications.inbox import Inbox
 from prm_ext.notifications.means import Means, MeansOf
@@ -30,6 +31,8 @@ from prm_ext.notifications.settings import NotificationSettings
 TYPE: Final = "Communication"
 LEASE: Final = timedelta(seconds=60)
 MEDIA_LEASE: Final = timedelta(minutes=5)
+POSTED: Final = timedelta(days=3)
+"""How long SendGrid posts an email that was not taken: https://www.twilio.com/docs/sendgrid/for-developers/parsing-email."""
 LONGEST_PAUSE: Final = timedelta(minutes=15)
 SWEEP: Final = 200
 AT_ONCE: Final = 8
@@ -60,6 +63,30 @@ class Inbound:
         except (FhirError, PyMongoError):
             await inbox.note(found, due=ctx.now() + pause(found["tries"]))
             raise
+
+    async def attach(self, ctx: Context, id_: str, files: Sequence[bytes]) -> bool:
+        """Take the files that have come with a message; False: not all could be taken now, and they have to come again.
+
+        Raises:
+            FhirError, PyMongoError: the same.
+        """
+        inbox = Inbox(ctx.repo.database)
+        found = await inbox.hold(id_, ctx.now(), MEDIA_LEASE)
+        if found is None:
+            return await inbox.is_done(id_)
+        media, again = found["media"], True
+
+        def file_of(place: int) -> PostedFile:
+            return PostedFile(media[place]["mime"], files[place] if place < len(files) else None)
+
+        try:
+            again = await fetch(ctx, file_of, found, communication_id(found))
+        finally:
+            if again:
+                await inbox.note(found, held=ctx.now())
+        if not again:
+            await inbox.finish(found, ctx.now())
+        return not again
 
     async def sweep(self, context_of: ContextOf, ctx: Context) -> None:
         """Deal with what was left, of all tenants."""
@@ -94,8 +121,16 @@ class Inbound:
         if found["stage"] == "new":
             found, answer = await self._understand(ctx, means, inbox, found, communication)
             if found["media"]:
-                found = await inbox.note(found, stage="media", tries=1, due=ctx.now() + MEDIA_LEASE)
-        if found["media"] and await fetch(ctx, settings, found, communication):
+                due = found["at"] + POSTED if _is_posted(found) else ctx.now() + MEDIA_LEASE
+                found = await inbox.note(found, stage="media", tries=1, due=due)
+                if _is_posted(found):
+                    return answer
+
+        def file_of(place: int) -> TwilioFile | PostedFile:
+            file = found["media"][place]
+            return PostedFile(file["mime"], None) if _is_posted(found) else TwilioFile(settings, file["url"])
+
+        if found["media"] and await fetch(ctx, file_of, found, communication):
             await inbox.note(found, due=ctx.now() + pause(found["tries"]))
         else:
             await inbox.finish(found, ctx.now())
@@ -133,6 +168,11 @@ async def keep_dealing(means: MeansOf, context_of: ContextOf) -> None:
         await asyncio.sleep(SWEEP_SECONDS)
 
 
+def _is_posted(found: Document) -> bool:
+    """Tell whether the files of a message come with it, and not from its provider later."""
+    return bool(found["channel"] == "email")
+
+
 def pause(tries: int) -> timedelta:
     """Return how long to wait after so many tries."""
     return min(timedelta(seconds=5 * 2.0 ** min(tries - 1, 20)), LONGEST_PAUSE)
@@ -156,6 +196,10 @@ def communication_of(settings: NotificationSettings, found: Document, sender: Se
         "recipient": [ours(settings.organisation, found["to"])],
         "received": instant(found["at"]),
     }
+    if found.get("doubt"):
+        resource["extension"] = [{"url": codes.DOUBT, "valueCode": found["doubt"]}]
+    if found.get("subject"):
+        resource["topic"] = {"text": found["subject"]}
     if sender.answered is not None:
         resource["inResponseTo"] = [{"reference": sender.answered.reference}]
     if sender.subject:
@@ -167,6 +211,6 @@ def communication_of(settings: NotificationSettings, found: Document, sender: Se
 
 
 def _payload(found: Document) -> list[dict[str, Any]]:
-    texts: Sequence[str] = [found["body"], found["place"]]
+    texts: Sequence[str] = [found["body"], found.get("whole", ""), found["place"]]
     files = [(place, file["mime"]) for place, file in enumerate(found["media"])]
     return [*({"contentString": text} for text in texts if text.strip()), *(waiting(*one) for one in files)]

@@ -3,7 +3,7 @@
 Until a file has been fetched, and where it can not be had or is not taken, an empty attachment says so in its place.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,8 +14,7 @@ from fhir_server.fhir.outcome import FhirError, unavailable
 from fhir_server.store.database import Document
 from prm_ext.media.service import Incoming, Media
 from prm_ext.notifications import codes
-from prm_ext.notifications.fetching import FileUnavailableError, TwilioFile
-from prm_ext.notifications.settings import NotificationSettings
+from prm_ext.notifications.fetching import FileUnavailableError, PostedFile, TwilioFile
 
 STATE: Final = "urn:prm:StructureDefinition:notification-media"
 """On an attachment without content, `valueCode`: `waiting`, `rejected`, `unavailable`."""
@@ -42,7 +41,11 @@ def _note(state: str, place: int, mime: str, why: str = "") -> Resource:
     return {"contentAttachment": found | ({"contentType": mime} if mime else {})}
 
 
-async def fetch(ctx: Context, settings: NotificationSettings, found: Document, communication: str) -> bool:
+FileOf = Callable[[int], TwilioFile | PostedFile]
+"""Returns a file of a message by its place."""
+
+
+async def fetch(ctx: Context, file_of: FileOf, found: Document, communication: str) -> bool:
     """Fetch the files of a message that are not there yet; return whether some have to be asked for again."""
     again = False
     for place, file in enumerate(found["media"]):
@@ -51,7 +54,7 @@ async def fetch(ctx: Context, settings: NotificationSettings, found: Document, c
             return False
         if not any(_stands_for(one, place) for one in resource.get("payload", ())):
             continue
-        payload = await _payload(ctx, settings, found, resource, place, file)
+        payload = await _payload(ctx, file_of(place), found, resource, place, file)
         again |= payload is None
         if payload is not None:
             await _replace(ctx, communication, place, payload)
@@ -59,12 +62,17 @@ async def fetch(ctx: Context, settings: NotificationSettings, found: Document, c
 
 
 async def _payload(
-    ctx: Context, settings: NotificationSettings, found: Document, communication: Resource, place: int, file: Mapping[str, str]
+    ctx: Context,
+    source: TwilioFile | PostedFile,
+    found: Document,
+    communication: Resource,
+    place: int,
+    file: Mapping[str, str],
 ) -> Resource | None:
     """Return what a file has become; None: it has to be asked for again."""
     mime, last = file["mime"], found["tries"] >= TRIES
     try:
-        document = await _document(ctx, settings, found, communication, file)
+        document = await _document(ctx, source, found, communication, file)
     except FileUnavailableError as error:
         structlog.get_logger().info("a file can not be fetched", message=found["_id"], reason=str(error))
         return None if error.passing and not last else _note("unavailable", place, mime)
@@ -76,7 +84,7 @@ async def _payload(
 
 
 async def _document(
-    ctx: Context, settings: NotificationSettings, found: Document, communication: Resource, file: Mapping[str, str]
+    ctx: Context, source: TwilioFile | PostedFile, found: Document, communication: Resource, file: Mapping[str, str]
 ) -> Resource:
     """Return the document of a file, which may be there from an attempt before."""
     system, name = codes.PROVIDER + found["provider"], urlsplit(file["url"]).path.rpartition("/")[2]
@@ -86,10 +94,10 @@ async def _document(
     if entries:
         present: Resource = entries[0]["resource"]
         return present
-    source = TwilioFile(settings, file["url"])
     async with source as chunks:
         mime = file["mime"] or source.mime
         incoming = Incoming(
+            name=file.get("name", ""),
             mime=mime,
             source="attachment",
             category="voice_message" if mime.startswith("audio/") else None,

@@ -1,7 +1,8 @@
 """Messages that have come in and are not dealt with yet: kept before the provider is answered, since it asks only once.
 
-    {_id: "tenant/provider/its id", t, provider, id, channel, from, to, body, media: [{url, mime}], place, reply_to, opt_out,
-     at, stage: "new" | "media" | "done", due: when to deal with it (again), tries, meaning, expires}
+    {_id: "tenant/provider/its id", t, provider, id, channel, from, to, body, media: [{url, mime, name}], place, reply_to,
+     opt_out, subject, whole, references, doubt,
+     at, stage: "new" | "media" | "done", due: when to deal with it (again), held: while files are taken, tries, meaning, expires}
 
 Addresses are in their normal form. Whoever deals with one takes it for a time by moving `due`. When it is done only who
 wrote when remains, for as long as `KEPT`: the message itself is a Communication by then.
@@ -21,7 +22,20 @@ from prm_ext.notifications.channels.channel import Channel
 
 COLLECTION: Final = "_inbox"
 KEPT: Final = timedelta(days=30)
-_CONTENT: Final = ("body", "media", "place", "name", "reply_to", "opt_out", "meaning")
+_CONTENT: Final = (
+    "body",
+    "media",
+    "place",
+    "name",
+    "reply_to",
+    "opt_out",
+    "meaning",
+    "subject",
+    "whole",
+    "references",
+    "doubt",
+    "held",
+)
 
 INDEXES: Final = (
     IndexModel([("due", ASCENDING)], partialFilterExpression={"due": {"$exists": True}}),
@@ -35,7 +49,9 @@ class File:
     """A file of a message, still at its provider."""
 
     url: str
+    """Of an email, whose files come with it, what tells the file from others."""
     mime: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +74,13 @@ class Incoming:
     """The provider's id of the message that it quotes."""
     opt_out: str = ""
     """`STOP`, `START` or `HELP`, where the provider has understood that, and has answered."""
+    subject: str = field(default="", repr=False)
+    whole: str = field(default="", repr=False)
+    """An email with what it quotes, where it quotes something."""
+    references: tuple[str, ...] = ()
+    """What an email answers, the likeliest first: our references, and ids of emails."""
+    doubt: str = ""
+    """Why an email is for people to judge: `mailbox.judging.Doubt`."""
 
 
 class Inbox:
@@ -97,6 +120,23 @@ class Inbox:
         """Keep what has become of a message so far."""
         await self._collection.update_one({"_id": found["_id"]}, {"$set": values})
         return {**found, **values}
+
+    async def hold(self, id_: str, now: datetime, lease: timedelta) -> Document | None:
+        """Take a message whose files have come with it, for a bounded time; None where it waits for none, or another has it."""
+        free: Document = {"$or": [{"held": {"$exists": False}}, {"held": {"$lte": now}}]}
+        found: Document | None = await self._collection.find_one_and_update(
+            {"_id": id_, "stage": "media", **free}, {"$set": {"held": now + lease}}, return_document=ReturnDocument.AFTER
+        )
+        return found
+
+    async def is_done(self, id_: str) -> bool:
+        """Tell whether nothing is left to do about a message."""
+        return await self._collection.count_documents({"_id": id_, "stage": "done"}, limit=1) == 1
+
+    async def count(self, tenant: str, channel: Channel, address: str, since: datetime, limit: int) -> int:
+        """Return how many messages somebody has sent since, at most so many."""
+        wanted = {"t": tenant, "channel": channel, "from": address, "at": {"$gte": since}}
+        return await self._collection.count_documents(wanted, limit=limit)
 
     async def finish(self, found: Document, now: datetime) -> None:
         """Forget what a message said."""

@@ -34,6 +34,8 @@ class Replies:
 
     async def meaning(self, found: Document, sender: Sender) -> str:
         """Return what a message means: words of `keywords`, one or two; nothing where it is for people to read."""
+        if found.get("doubt"):
+            return ""
         of_provider = _PROVIDERS.get(found["opt_out"].upper(), "")
         known = await asked(self._ctx, sender)
         said = meaning(found["body"], awaiting_reply=bool(known.recent or known.quoted)) or ""
@@ -44,6 +46,8 @@ class Replies:
 
     async def entries(self, found: Document, sender: Sender, message: str) -> list[Resource]:
         """Return what is stored with the Communication of a message."""
+        if found.get("doubt"):
+            return []
         words = set(found["meaning"].split())
         answering = Answering(self._ctx, self._settings, found, sender, message, elsewhere="stop" in words)
         verb = next(iter(words & _VERBS), "")
@@ -64,12 +68,12 @@ class Replies:
         """Keep that somebody wants messages again; before they are answered."""
         if "start" in found["meaning"].split():
             channel, address = found["channel"], found["from"]
-            await opt_in(self._ctx, channel=channel, sender=found["to"], address=address, source="reply")
+            await opt_in(self._ctx, channel=channel, sender=_sender(found), address=address, source="reply")
 
     async def stop(self, found: Document, sender: Sender, message: str) -> Resource | None:
         """Keep that somebody wants no more messages; return what to say to that at once, since nothing can be sent later.
 
-        It is a Communication, for whoever says it to store; None where the provider says it by itself.
+        It is a Communication, for whoever says it to store; None where the provider says it by itself, and by email.
         """
         if "stop" not in found["meaning"].split():
             return None
@@ -77,9 +81,16 @@ class Replies:
             self._ctx,
             sender.people(),
             channel=found["channel"],
-            sender=found["to"],
+            sender=_sender(found),
             address=found["from"],
             source="reply",
             message=message,
         )
-        return None if self._is_answered(found) else Answering(self._ctx, self._settings, found, sender, message).last()
+        if self._is_answered(found) or found["channel"] == "email":
+            return None
+        return Answering(self._ctx, self._settings, found, sender, message).last()
+
+
+def _sender(found: Document) -> str:
+    """Return whose messages a reply is about: those from the number that it came to, of emails all."""
+    return "" if found["channel"] == "email" else str(found["to"])

@@ -10,18 +10,21 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from fhir_server.exchange import Call, Context, Params, Resource
-from fhir_server.fhir.contact import normal_phone
+from fhir_server.fhir.contact import normal_email, normal_phone
 from fhir_server.fhir.reference import parse
 from fhir_server.store.database import Document
 from prm_ext.notifications.choosing import language_of
 from prm_ext.notifications.codes import ADDRESS
 from prm_ext.notifications.means import Means
+from prm_ext.notifications.templates.library import escaped
 
 ANSWERED: Final = timedelta(days=7)
 """How long after a message something that comes from its recipient is an answer to it, where it does not quote it."""
 RECENT: Final = 50
 """Messages to a number that are looked at."""
 _MOST: Final = 20
+_NOT_BELIEVED: Final = frozenset({"unverified", "spam"})
+"""Doubts about an email for which it is not said to be from whom it says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +87,14 @@ def masked(address: str) -> str:
 async def sender_of(ctx: Context, means: Means, found: Document) -> Sender:
     """Return who has sent a message of the inbox."""
     address = found["from"]
+    if found.get("doubt") in _NOT_BELIEVED:
+        return Sender(address)
     recent = await _recent(ctx, means, found)
     quoted = await _quoted(ctx, means, found)
     since = found["at"] - ANSWERED
     last = next((one for one in recent if one.at >= since and _is_answered(one.message, found)), None)
     answered = quoted or last
-    patients = await _by_phone(ctx, "Patient", address, ("active:not", "false"))
+    patients = await _by_address(ctx, "Patient", address, ("active:not", "false"))
     ids = tuple(f"Patient/{one['id']}" for one in patients)
     person = answered.delivery["recipient"] if answered is not None else ""
     if person.startswith("Patient/") and ids and person not in ids:
@@ -106,7 +111,7 @@ async def sender_of(ctx: Context, means: Means, found: Document) -> Sender:
 
 async def _relative(ctx: Context, sender: Sender) -> Sender:
     """Return the relative of a patient whose number it is, where it is that of no patient."""
-    relatives = [one for one in await _by_phone(ctx, "RelatedPerson", sender.address) if one.get("active") is not False]
+    relatives = [one for one in await _by_address(ctx, "RelatedPerson", sender.address) if one.get("active") is not False]
     patients = {parse(one["patient"].get("reference", ""), ctx.base_url).text: one for one in relatives}
     patients.pop("", None)
     if len(relatives) == 1 and len(patients) == 1:
@@ -135,6 +140,8 @@ async def _recent(ctx: Context, means: Means, found: Document) -> tuple[Written,
 
 
 async def _quoted(ctx: Context, means: Means, found: Document) -> Written | None:
+    if found["channel"] == "email":
+        return await _referred(ctx, means, found)
     if not found.get("reply_to"):
         return None
     delivery = await means.deliveries.by_provider_id(found["provider"], found["reply_to"])
@@ -147,14 +154,34 @@ async def _quoted(ctx: Context, means: Means, found: Document) -> Written | None
     return None
 
 
-async def _by_phone(ctx: Context, type_: str, address: str, *more: tuple[str, str]) -> list[Resource]:
-    asked: Params = (("phone", address), *more, ("_count", str(_MOST)))
+async def _referred(ctx: Context, means: Means, found: Document) -> Written | None:
+    """Return the first of our emails to whoever has written that an email refers to."""
+    for reference in found.get("references", ()):
+        # Ours is what precedes the domain; SES has ids of its own.
+        local = reference.partition("@")[0]
+        delivery = await means.deliveries.by_message(local) or await means.deliveries.by_provider_id("ses", local)
+        if delivery is None or delivery["t"] != ctx.tenant:
+            continue
+        for message in delivery["messages"]:
+            ids = [message["id"], *(one.get("provider_id") for one in message["tries"])]
+            if local in ids and message["to"] == found["from"]:
+                return Written(delivery, message)
+    return None
+
+
+async def _by_address(ctx: Context, type_: str, address: str, *more: tuple[str, str]) -> list[Resource]:
+    by_mail = "@" in address
+    asked: Params = (("email" if by_mail else "phone", escaped(address)), *more, ("_count", str(_MOST)))
     reply = await ctx.dispatch(ctx, Call("search-type", type_, params=asked))
     entries = (reply.resource or {}).get("entry", ())
     region = ctx.settings.of(ctx.tenant).phone_region
     found = [entry["resource"] for entry in entries if entry["search"]["mode"] == "match"]
+
+    def normal(text: str) -> str:
+        return normal_email(text) if by_mail else normal_phone(text, region)
+
     # The index also finds the ends of numbers.
-    return [one for one in found if any(normal_phone(str(at.get("value", "")), region) == address for at in _telecom(one))]
+    return [one for one in found if any(normal(str(at.get("value", ""))) == address for at in _telecom(one))]
 
 
 def _telecom(resource: Resource) -> list[dict[str, Any]]:

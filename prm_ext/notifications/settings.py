@@ -1,6 +1,7 @@
 """Settings of notifications: `PRM_NOTIFY_…` environment variables, described one by one in docs/settings.md."""
 
 import json
+from email.utils import parseaddr
 from functools import cache
 from typing import Any, Literal, Self
 
@@ -12,6 +13,7 @@ from prm_ext.notifications.appointments import templates_of
 from prm_ext.notifications.channels.channel import Failure
 from prm_ext.notifications.clock import clock_of
 from prm_ext.notifications.hours import is_zone
+from prm_ext.notifications.mailbox.addresses import LONGEST_LOCAL
 from prm_ext.notifications.trigger_rules import rules_of
 
 Text = Literal["console", "twilio", "off"]
@@ -48,6 +50,10 @@ class NotificationSettings(BaseSettings):
     whatsapp_from: str = Field("", description="Number that WhatsApp messages come from.")
     voice_from: str = Field("", description="Number that calls come from.")
     email_from: str = Field("", description="Address that email comes from, such as `Clinic <no-reply@example.org>`.")
+    email_reply_to: str = Field(
+        "",
+        description="Address that answers to emails go to, such as `Clinic <reply@parse.example.org>`, whose domain SendGrid's Inbound Parse receives for; each email has one of its own (`reply+…@`). Empty: the sender's.",
+    )
     twilio_account_sid: str = Field("", description="Twilio account (`AC…`).")
     twilio_auth_token: str = Field("", repr=False, description="Its auth token; also the key of webhook signatures.")
     twilio_webhook_secret: str = Field(
@@ -68,6 +74,14 @@ class NotificationSettings(BaseSettings):
         description="The SendGrid account has the Email Activity add-on: it is asked for messages whose answer was lost, and not yet told to be delivered.",
     )
     sendgrid_webhook_key: str = Field("", description="Public key (base64) of SendGrid's signed event webhook.")
+    sendgrid_parse_key: str = Field(
+        "", description="Public key (base64) of the security policy that SendGrid signs emails that come in with."
+    )
+    sendgrid_parse_secret: str = Field(
+        "",
+        repr=False,
+        description="Password within the URL that SendGrid posts emails to, `https://prm:PASSWORD@…`; only where they are not signed.",
+    )
     ses_region: str = Field("us-east-1", description="Region of Amazon SES. Credentials are taken as boto3 takes them.")
     ses_base_url: str = Field("", description="Other endpoint of SES, for tests.")
     ses_configuration_set: str = Field("", description="Configuration set of SES, which publishes events.")
@@ -133,6 +147,14 @@ class NotificationSettings(BaseSettings):
         "",
         description='Which templates are sent when something happens, as JSON: `[{"event": "org.fhir.diagnosticreport.created", "status": "final", "template": "lab_results_ready"}]`; docs/notifications/reminders.md has all that a rule may say.',
     )
+
+    @field_validator("email_reply_to")
+    @classmethod
+    def _email_reply_to(cls, value: str) -> str:
+        local = parseaddr(value)[1].rpartition("@")[0]
+        if value and not 0 < len(local) <= LONGEST_LOCAL:
+            raise ValueError(f"is no email address, or has more than {LONGEST_LOCAL} letters before its @")
+        return value
 
     @field_validator("error_classes")
     @classmethod

@@ -10,6 +10,8 @@ import base64
 import re
 import secrets
 import time
+from email.message import EmailMessage
+from email.utils import parseaddr
 from typing import Any
 
 import httpx
@@ -21,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.providers.behaviour import Weather
 from tests.providers.callbacks import Callbacks
 from tests.providers.ledger import Entry, Ledger
+from tests.providers.sendgrid_parse import form_of
 from tests.providers.wire import CutError, HangError, Request, Response, answer
 
 INVALID = "invalid@"
@@ -97,6 +100,25 @@ class SendGridServer:
         # SendGrid ends each event with CRLF, and signs that too.
         body = b"[" + b",\r\n".join(msgspec.json.encode(one) for one in events) + b"]\r\n"
         return await self.callbacks.post(url or self.webhook, body, self.sign(body, moment))
+
+    async def receive(
+        self,
+        url: str,
+        message: EmailMessage,
+        *,
+        to: str = "",
+        returns_to: str | None = None,
+        spf: str = "pass",
+        dkim: str = "",
+        spam: str = "0.1",
+        raw: bool = False,
+        moment: float | None = None,
+    ) -> httpx.Response | None:
+        """Let an email come in, for the recipient of an envelope; `returns_to` is the sender of that."""
+        sender, recipient = (parseaddr(str(message[name]))[1] for name in ("From", "To"))
+        returns_to = sender if returns_to is None else returns_to
+        kind, body = form_of(message, to=to or recipient, returns_to=returns_to, spf=spf, dkim=dkim, spam=spam, raw=raw)
+        return await self.callbacks.post(url, body, self.sign(body, moment) | {"Content-Type": kind})
 
     def sign(self, body: bytes, moment: float | None = None) -> dict[str, str]:
         """Return the headers of a webhook."""

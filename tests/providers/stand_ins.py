@@ -59,6 +59,7 @@ class StandIns:
             "sendgrid_key": KEY,
             "sendgrid_base_url": self.url,
             "sendgrid_webhook_key": self.sendgrid.public_key,
+            "sendgrid_parse_key": self.sendgrid.public_key,
             "ses_base_url": self.url,
             "smtp_host": "127.0.0.1",
             "smtp_port": self.smtp.port or 25,

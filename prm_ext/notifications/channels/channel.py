@@ -57,6 +57,8 @@ class Message:
     """Where the provider reports what becomes of it, with our reference in it; empty: nowhere."""
     unsubscribe_url: str = ""
     """For one click (RFC 8058); emails only."""
+    reply_to: str = ""
+    """Where answers go; empty: to the sender. Emails only."""
     begun: datetime | None = None
     """When it was first tried, for looking it up."""
 

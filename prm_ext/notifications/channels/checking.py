@@ -30,6 +30,10 @@ def _receipts(settings: NotificationSettings, subject: str) -> Iterable[Finding]
         signed = bool(settings.sendgrid_webhook_key)
         found = "are verified" if signed else "are refused: PRM_NOTIFY_SENDGRID_WEBHOOK_KEY is not set"
         yield Finding(f"{subject}: events of SendGrid", signed, found, "Set the public key of the signed event webhook.")
+    if settings.email_reply_to:
+        told = bool(settings.sendgrid_parse_key or settings.sendgrid_parse_secret)
+        found = "are taken" if told else "are refused: neither PRM_NOTIFY_SENDGRID_PARSE_KEY nor …_PARSE_SECRET is set"
+        yield Finding(f"{subject}: answers to emails", told, found, "Set the public key of the security policy of Inbound Parse.")
     if "ses" in providers:
         told = bool(settings.ses_configuration_set and settings.ses_topic_arn)
         found = "are believed" if told else "do not come: no configuration set, or no SNS topic"

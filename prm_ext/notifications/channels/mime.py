@@ -15,6 +15,10 @@ REFERENCE: Final = "X-Notification-Reference"
 """Header with our reference."""
 
 
+AUTOMATIC: Final = "auto-generated"
+"""`Auto-Submitted`, so that no machine answers: https://www.rfc-editor.org/rfc/rfc3834#section-5."""
+
+
 class AddressError(ValueError):
     """An address is none; which one is not said."""
 
@@ -58,7 +62,9 @@ def mime(message: Message, attachments: Sequence[Attachment]) -> EmailMessage:
     made["From"], made["To"], made["Subject"] = sender, to, subject(message)
     made["Date"], made["Message-ID"] = format_datetime(utc_now()), message_id(message, sender)
     made[REFERENCE] = message.reference
-    made["Auto-Submitted"] = "auto-generated"
+    made["Auto-Submitted"] = AUTOMATIC
+    if message.reply_to:
+        made["Reply-To"] = address_of(message.reply_to)
     for name, value in unsubscribe_headers(message).items():
         made[name] = value
     made.set_content(message.body)

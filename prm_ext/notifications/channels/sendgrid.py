@@ -24,7 +24,8 @@ from prm_ext.notifications.channels.email_words import REFERENCE, message_id_of
 from prm_ext.notifications.channels.errors import Errors, seconds
 from prm_ext.notifications.channels.http import GATEWAYS, never_left
 from prm_ext.notifications.channels.masking import mask
-from prm_ext.notifications.channels.mime import AddressError, address_of, subject, unsubscribe_headers
+from prm_ext.notifications.channels.mime import AUTOMATIC, AddressError, address_of, message_id, subject, unsubscribe_headers
+from prm_ext.notifications.channels.mime import REFERENCE as MARK
 from prm_ext.notifications.channels.sendgrid_http import Client
 from prm_ext.notifications.channels.threads import Threads
 
@@ -148,7 +149,11 @@ def _mail(message: Message, attachments: Sequence[Attachment]) -> Any:
         html_content=message.html or None,
     )
     made.add_custom_arg(mail.CustomArg(REFERENCE, message.reference))
-    for name, value in unsubscribe_headers(message).items():
+    if message.reply_to:
+        reply = address_of(message.reply_to)
+        made.reply_to = mail.ReplyTo(reply.addr_spec, reply.display_name or None)
+    own = {"Message-ID": message_id(message, sender), MARK: message.reference, "Auto-Submitted": AUTOMATIC}
+    for name, value in (own | unsubscribe_headers(message)).items():
         made.add_header(mail.Header(name, value))
     for one in attachments:
         data = base64.b64encode(one.data).decode()

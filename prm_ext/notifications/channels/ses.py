@@ -104,7 +104,8 @@ class Ses:
             asked["EmailTags"] = [{"Name": REFERENCE, "Value": message.reference}]
         if self._region.configuration_set:
             asked["ConfigurationSetName"] = self._region.configuration_set
-        if attachments or message.unsubscribe_url:
+        # What can be answered says that a machine has sent it, which only a whole email can.
+        if attachments or message.unsubscribe_url or message.reply_to:
             return asked | {"Content": {"Raw": {"Data": mime(message, attachments).as_bytes()}}}
         body = {"Text": {"Data": message.body, "Charset": "UTF-8"}}
         if message.html:

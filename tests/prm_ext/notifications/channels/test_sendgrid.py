@@ -35,6 +35,9 @@ async def sendgrid_of(threads) -> AsyncIterator[Callable[..., SendGrid]]:
         await one.close()
 
 
+OWN = {"Message-ID": "<c1@clinic.example.org>", "X-Notification-Reference": "c1", "Auto-Submitted": "auto-generated"}
+
+
 async def test_an_email_is_accepted_with_our_reference(providers, sendgrid_of):
     outcome = await sendgrid_of(providers).send(message(html="<p>Hello Ana.</p>"))
     (entry,) = providers.ledger.entries
@@ -44,12 +47,18 @@ async def test_an_email_is_accepted_with_our_reference(providers, sendgrid_of):
     )
     assert entry.raw["from"] == {"email": "no-reply@clinic.example.org", "name": "Clinic"}
     assert [one["type"] for one in entry.raw["content"]] == ["text/plain", "text/html"]
-    assert "headers" not in entry.raw
+    assert entry.raw["headers"] == OWN
+    assert "reply_to" not in entry.raw
+
+
+async def test_answers_go_to_the_address_for_them(providers, sendgrid_of):
+    await sendgrid_of(providers).send(message(reply_to="Clinic <reply+c1@parse.example.org>"))
+    assert providers.ledger.entries[0].raw["reply_to"] == {"email": "reply+c1@parse.example.org", "name": "Clinic"}
 
 
 async def test_an_email_offers_to_unsubscribe_with_one_click(providers, sendgrid_of):
     await sendgrid_of(providers).send(message(unsubscribe_url="https://prm.example.org/u/abc"))
-    assert providers.ledger.entries[0].raw["headers"] == {
+    assert providers.ledger.entries[0].raw["headers"] == OWN | {
         "List-Unsubscribe": "<https://prm.example.org/u/abc>",
         "List-Unsubscribe-Post": "List-Unsubscribe=One-Click",
     }

@@ -58,6 +58,13 @@ async def test_an_email_is_accepted_with_our_reference_as_a_tag(providers, ses_o
     assert entry.raw["Content"]["Simple"]["Body"]["Html"]["Data"] == "<p>Hello Ana.</p>"
 
 
+async def test_answers_go_to_the_address_for_them_and_machines_are_told_not_to_answer(providers, ses_of):
+    await ses_of(providers).send(message(reply_to="Clinic <reply+c1@parse.example.org>"))
+    content = providers.ledger.entries[0].raw["Content"]["Raw"]["Data"]
+    parsed = email.message_from_bytes(base64.b64decode(content), policy=default)
+    assert (parsed["Reply-To"], parsed["Auto-Submitted"]) == ("Clinic <reply+c1@parse.example.org>", "auto-generated")
+
+
 async def test_an_email_with_headers_and_files_goes_as_mime(providers, ses_of):
     providers.twilio.media["a"] = ("application/pdf", b"%PDF-1.7")
     media = (Media(f"{providers.url}/media-cdn/a", "application/pdf", "result.pdf"),)
