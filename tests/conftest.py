@@ -4,6 +4,8 @@ The database is real and shared, also between xdist workers, so that collections
 kept apart by `tenant`, which is a new one for each test. The same holds for Valkey, whose keys tests name by the tenant.
 """
 
+import contextlib
+import fcntl
 import os
 import shutil
 import sys
@@ -66,8 +68,17 @@ def _memory() -> Path | None:
     Each write waits until MongoDB has it on disk, which is most of the time of many tests, and this one nobody kills.
     """
     place = Path("/dev/shm")
+    _remove_orphans(place)
     roomy = place.is_dir() and min(shutil.disk_usage(place).free, psutil.virtual_memory().available) > _MEMORY_NEEDED
     return place if roomy else None
+
+
+def _remove_orphans(place: Path) -> None:
+    """Remove what runs that were killed have left in memory; whoever still runs holds the lock of its directory."""
+    for lock in place.glob("fhir-test-*/owner.lock"):
+        with contextlib.suppress(OSError), lock.open("r+b") as opened:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
