@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,31 @@ _TEXTS = frozenset({"contentString", "div", "body", "subject", "message", "value
 _CONTACTS = frozenset({"phone", "fax", "email", "pager", "sms"})
 _OF_MESSAGES = "urn:prm:provider:"
 _TAG = re.compile(r"<[^>]*>")
+_CANONICAL = re.compile(r"https?://(?:\w+\.)?hl7\.org/\S*")
 _SECRET = re.compile(r"(?=.*\d)[\w.+@-]{8,}")
 _ID = re.compile(r"[0-9a-f-]{16,}|.*t[0-9a-f]{16}.*")
+
+
+def _sources() -> Iterator[str]:
+    """Yield what the server is made of, but for the people of the demonstration."""
+    for package in ("fhir_server", "prm_ext"):
+        for path in (ROOT / package).rglob("*"):
+            if path.suffix in (".py", ".html", ".yaml", ".css") and "demo" not in path.parts:
+                yield path.read_text(encoding="utf-8").casefold()
+
+
+@cache
+def _sentences() -> str:
+    """Return what the server itself says, word by word."""
+    return f" {' '.join(word for text in _sources() for word in WORD.findall(text))} "
 
 
 def vocabulary() -> frozenset[str]:
     """Return the words and examples that the server itself knows, and so may say; the people of the demonstration are none."""
     found: set[str] = set()
-    for package in ("fhir_server", "prm_ext"):
-        for path in (ROOT / package).rglob("*"):
-            if path.suffix in (".py", ".html", ".yaml", ".css") and "demo" not in path.parts:
-                text = path.read_text(encoding="utf-8").casefold()
-                found.update(WORD.findall(text), re.findall(r"[^\W_]{6,}", text))
-                found.update(match for one in PATTERNS.values() for match in one.findall(text))
+    for text in _sources():
+        found.update(WORD.findall(text), re.findall(r"[^\W_]{6,}", text))
+        found.update(match for one in PATTERNS.values() for match in one.findall(text))
     return frozenset(found)
 
 
@@ -82,7 +95,7 @@ class Marks:
             self._words.add(word)
 
     def _text(self, value: str) -> None:
-        self._texts.update(_runs(_TAG.sub(" ", value[:5000])))
+        self._texts.update(_runs(_CANONICAL.sub(" ", _TAG.sub(" ", value[:5000]))))
 
     def within(self, text: str, sent: str = "") -> list[str]:
         """Return what of it a text holds that was not sent with the request which it answers."""
@@ -94,7 +107,8 @@ class Marks:
             folded = sent.casefold()
             theirs = set(_runs(sent)) if runs else set()
             found += [f"what was written of people: {word}" for word in sorted(words) if word not in folded]
-            found += [f"what was written: {' '.join(run)}" for run in sorted(runs - theirs)]
+            written = (" ".join(run) for run in sorted(runs - theirs))
+            found += [f"what was written: {run}" for run in written if f" {run} " not in _sentences()]
         return found
 
 

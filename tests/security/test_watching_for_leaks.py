@@ -174,3 +174,13 @@ def test_what_the_server_says_itself_is_not_marked() -> None:
         {"name": [{"family": "Communication", "given": ["Observation"]}], "telecom": [{"system": "email", "value": "x@y.org"}]}
     )
     assert marks.within("Communication of an Observation") == []
+
+
+def test_sentences_and_canonical_urls_of_the_server_are_not_marked() -> None:
+    """Narratives quote them; what else they say is marked."""
+    marks = Marks(vocabulary())
+    url = "http://hl7.org/fhir/ValueSet/administrative-gender"
+    marks.add({"div": f"<div>An extension has to have a value or extensions, see {url} for her knee hurts today</div>"})
+    assert marks.within("ext-1: an extension has to have a value or extensions.") == []
+    assert marks.within(f"'blue' is not one of female, male ({url}).") == []
+    assert marks.within("as her knee hurts today") == ["what was written: her knee hurts today"]
