@@ -117,7 +117,7 @@ class Receiver:
         staging, number, sending = None, 0, Sending(self._room)
         held, size = b"", 0
         try:
-            async for part in _passed(chunks, passing):
+            async for part in merged(_passed(chunks, passing), PART_BYTES):
                 size += len(part)
                 if staging is None and number and size > self._spool:
                     staging = await self._store.begin(tenant)
@@ -263,16 +263,10 @@ class Receiver:
 
 
 async def _passed(chunks: AsyncIterator[bytes], passing: Passing) -> AsyncIterator[bytes]:
-    """Yield a stream as parts; what is in them has been given to what looks at it."""
-    held: list[bytes] = []
+    """Yield a stream in pieces, each given to what looks at it."""
     async for piece in merged(chunks, PIECE_BYTES):
         await passing.add(piece)
-        held.append(piece)
-        if len(held) * PIECE_BYTES == PART_BYTES:
-            yield b"".join(held)
-            held = []
-    if held:
-        yield b"".join(held)
+        yield piece
 
 
 def _check(digests: Digests, claim: Claim) -> None:

@@ -245,31 +245,35 @@ async def _write(ctx: Context, plan: Plan, entry: Entry) -> None:
     if entry.place not in plan.targets:
         return
     type_, id_ = plan.targets[entry.place]
-    if entry.method == "POST":
+    current = plan.current.get((type_, id_))
+    if entry.method in ("POST", "PUT"):
         resource = relinked(entry.call.resource, plan.links, entry.full_url)
         check_valid(ctx, resource)
-        plan.writes[entry.place] = await planned(ctx, resource, id_=id_, method="POST")
-        return
-    call = replace(entry.call, id=id_, params=())
-    current = plan.current.get((type_, id_))
-    if entry.method == "DELETE":
-        item = plan_delete(ctx, call, current)
-        if item is None:
+        if entry.method == "POST":
+            item = await planned(ctx, resource, id_=id_, method="POST")
+        else:
+            item = await _planned_update(ctx, entry, id_, resource, current)
+    elif entry.method == "DELETE":
+        call = _on(entry, id_)
+        deletion = plan_delete(ctx, call, current)
+        if deletion is None:
             plan.replies[entry.place] = deleted(call, current)
             return
-    elif entry.method == "PATCH":
-        item = await plan_patch(ctx, call, _living(current, type_, id_))
+        item = deletion
     else:
-        resource = relinked(call.resource, plan.links, entry.full_url)
-        check_valid(ctx, resource)
-        item = await _planned_update(ctx, entry, call, resource, current)
+        item = await plan_patch(ctx, _on(entry, id_), _living(current, type_, id_))
     plan.writes[entry.place] = item
 
 
-async def _planned_update(ctx: Context, entry: Entry, call: Call, resource: Resource, current: Version | None) -> Write:
+def _on(entry: Entry, id_: str) -> Call:
+    """Return the Call of an entry, on the resource that its condition has led to."""
+    return replace(entry.call, id=id_, params=())
+
+
+async def _planned_update(ctx: Context, entry: Entry, id_: str, resource: Resource, current: Version | None) -> Write:
     if entry.call.id:
-        check_body_id(resource, call.id)
-    return await plan_update(ctx, call, resource, current)
+        check_body_id(resource, id_)
+    return await plan_update(ctx, _on(entry, id_), resource, current)
 
 
 def _living(version: Version | None, type_: str, id_: str) -> Version:

@@ -20,7 +20,8 @@ from fhir_server.store.database import GUARDS, HISTORY, Database, Document
 from fhir_server.store.failures import failure
 from fhir_server.store.jobs import Item, Job, job
 from fhir_server.store.supersede import Result, are_small, removals, supersede, tokens_of
-from fhir_server.store.transactions import TRANSIENT, in_transaction
+from fhir_server.store.together import TRANSIENT
+from fhir_server.store.transactions import in_transaction
 from fhir_server.store.writes import Unit, VersionConflictError
 
 LINGER = 0.002

@@ -120,17 +120,10 @@ class Lanes:
             LostError: whether they were run is not known.
             ServerSelectionTimeoutError: MongoDB is away.
         """
-        bodies = [bson.encode({**command, "$db": database}, codec_options=codec_options) for command in commands]
-        lane = self._free.pop() if self._free else await self._open()
-        if lane is None:
+        sent = await self._send(database, commands, codec_options)
+        if sent is None:
             return None
-        try:
-            found = await lane.ask_all([next(self._numbers) for _ in bodies], bodies, self._seconds)
-        except BaseException as error:
-            await self._drop(lane)
-            if isinstance(error, OSError | PyMongoError | AttributeError):
-                raise LostError(str(error)) from error
-            raise
+        lane, found = sent
         replies = [bson.decode(answer, codec_options) for answer in found]
         if all(reply.get("ok") for reply in replies):
             self._free.append(lane)
@@ -146,17 +139,13 @@ class Lanes:
         self, database: str, command: Mapping[str, Any], codec_options: CodecOptions[Document]
     ) -> tuple[bytes | None, Document | None]:
         """Return the answer to a command, and what it says unless it is a cursor; None and None: ask PyMongo."""
-        lane = self._free.pop() if self._free else await self._open()
-        if lane is None:
-            return None, None
-        body = bson.encode({**command, "$db": database}, codec_options=codec_options)
         try:
-            answer = await lane.ask(next(self._numbers), body, self._seconds)
-        except BaseException as error:
-            await self._drop(lane)
-            if isinstance(error, OSError | PyMongoError | AttributeError):
-                return None, None
-            raise
+            sent = await self._send(database, (command,), codec_options)
+        except LostError:
+            sent = None
+        if sent is None:
+            return None, None
+        lane, [answer] = sent
         reply = None if is_cursor(answer) else bson.decode(answer, codec_options)
         if reply is None or reply.get("ok"):
             self._free.append(lane)
@@ -167,6 +156,26 @@ class Lanes:
         # A server that is no longer the primary would refuse everything.
         await self._drop(lane)
         return None, None
+
+    async def _send(
+        self, database: str, commands: Sequence[Mapping[str, Any]], codec_options: CodecOptions[Document]
+    ) -> "tuple[_Lane, list[bytes]] | None":
+        """Return a lane that is in nobody's hands, and what came back on it; None: nothing was sent.
+
+        Raises:
+            LostError, ServerSelectionTimeoutError: as `answers`.
+        """
+        bodies = [bson.encode({**command, "$db": database}, codec_options=codec_options) for command in commands]
+        lane = self._free.pop() if self._free else await self._open()
+        if lane is None:
+            return None
+        try:
+            return lane, await lane.ask([next(self._numbers) for _ in bodies], bodies, self._seconds)
+        except BaseException as error:
+            await self._drop(lane)
+            if isinstance(error, OSError | PyMongoError | AttributeError):
+                raise LostError(str(error)) from error
+            raise
 
     def interrupt(self) -> None:
         """Give up all that is under way, since MongoDB does not answer: it is asked again through PyMongo."""
@@ -221,12 +230,7 @@ class _Lane:
             return cls(connection, stack.pop_all())
         raise AssertionError
 
-    async def ask(self, number: int, body: bytes, seconds: float) -> bytes:
-        """Send a command and return the document of the answer."""
-        [answer] = await self.ask_all((number,), (body,), seconds)
-        return answer
-
-    async def ask_all(self, numbers: Sequence[int], bodies: Sequence[bytes], seconds: float) -> list[bytes]:
+    async def ask(self, numbers: Sequence[int], bodies: Sequence[bytes], seconds: float) -> list[bytes]:
         """Send commands at once, and return the documents of their answers."""
         parts = zip(numbers, bodies, strict=True)
         message = b"".join([HEADER.pack(HEADER.size + len(body), number, 0, OP_MSG, 0, 0) + body for number, body in parts])

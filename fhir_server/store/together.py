@@ -28,7 +28,8 @@ Inserts = Sequence[tuple[str, Sequence[Mapping[str, Any]]]]
 
 NO_SUCH_TRANSACTION: Final = 251
 TRANSIENT: Final = "TransientTransactionError"
-PAUSE: Final = 0.02
+"""MongoDB's label for what has certainly not been committed and may be tried again."""
+COMMIT_PAUSE: Final = 0.02
 
 
 @dataclass(slots=True)
@@ -104,7 +105,7 @@ class Together:
                 return False
             if time.monotonic() > until:
                 raise AutoReconnect("MongoDB does not say whether a transaction has been committed.")
-            await asyncio.sleep(PAUSE)
+            await asyncio.sleep(COMMIT_PAUSE)
 
     async def _abort(self, session: _Session) -> None:
         """Let go of what is locked; where MongoDB does not answer, it does so by itself after a minute."""

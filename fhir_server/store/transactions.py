@@ -12,12 +12,10 @@ from pymongo.errors import ConnectionFailure, PyMongoError
 
 from fhir_server.fhir.outcome import conflict
 from fhir_server.store.database import Database
+from fhir_server.store.together import COMMIT_PAUSE, TRANSIENT
 
 ABORT_SECONDS: Final = 1.0
-TRANSIENT: Final = "TransientTransactionError"
-"""MongoDB's label for what has certainly not been committed and may be tried again."""
 UNKNOWN: Final = "UnknownTransactionCommitResult"
-COMMIT_PAUSE: Final = 0.02
 
 T = TypeVar("T")
 _ending: set[asyncio.Task[None]] = set()

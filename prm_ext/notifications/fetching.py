@@ -11,6 +11,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from fhir_server.blobs.passing import pieces
 from fhir_server.security.outgoing import PinnedTransport
 from prm_ext.notifications.settings import NotificationSettings
 
@@ -116,14 +117,10 @@ class PostedFile:
         """
         if self._data is None:
             raise FileUnavailableError("it has not come again", passing=False)
-        return _once(self._data)
+        return pieces(self._data)
 
     async def __aexit__(self, *_: object) -> None:
         """Nothing is held."""
-
-
-async def _once(data: bytes) -> AsyncIterator[bytes]:
-    yield data
 
 
 async def _bounded(answer: httpx.Response) -> AsyncIterator[bytes]:

@@ -91,7 +91,7 @@ def _left_far(word: str) -> Iterator[str]:
 def _measured(words: Sequence[str], known: Iterable[str], slips: int) -> list[dict[str, float]]:
     """Return for each word those that are at most so many slips away, and how many."""
     choices = list(known)
-    return [_near(word, choices, slips) if len(word) >= SHORTEST else _near(word, choices, 0) for word in words]
+    return [_near(word, choices, slips if len(word) >= SHORTEST else 0) for word in words]
 
 
 def _near(word: str, choices: Sequence[str], most: int) -> dict[str, float]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pymongo import ASCENDING
 from pymongo.errors import BulkWriteError, DuplicateKeyError
@@ -36,7 +36,14 @@ LINGER_SECONDS: Final = 0.003
 PATIENT_SECONDS: Final = 0.01
 """So long a batch waits where nobody waits for an answer: alone, a record costs as much as several together."""
 
-Item = tuple[str, Sequence[Record], "asyncio.Future[None]", bool]
+
+class Item(NamedTuple):
+    """What one caller wants recorded."""
+
+    tenant: str
+    records: Sequence[Record]
+    future: "asyncio.Future[None]"
+    patient: bool
 
 
 def partition(moment: datetime) -> str:
@@ -79,7 +86,7 @@ class Trail:
         if not records:
             return
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((tenant, records, future, patient))
+        self._waiting.append(Item(tenant, records, future, patient))
         if self._writing is None:
             self._writing = asyncio.create_task(self._drain())
         elif self._gate is not None and not patient and len(self._waiting) >= self.under_way and not self._gate.done():
@@ -89,7 +96,7 @@ class Trail:
     async def _drain(self) -> None:
         """Write what waits, batch by batch."""
         while self._waiting:
-            if all(item[3] for item in self._waiting):
+            if all(item.patient for item in self._waiting):
                 await self._linger(PATIENT_SECONDS)
             elif len(self._waiting) < self.under_way:
                 await self._linger(LINGER_SECONDS)
@@ -102,8 +109,8 @@ class Trail:
                 problem = unavailable("The audit trail can not be written at the moment, so nothing is answered; try again.")
             except BaseException as error:  # noqa: BLE001 -- whoever waits must hear of it, cancellation included
                 problem = error
-            for _, _, future, _ in batch:
-                _settle(future, problem)
+            for item in batch:
+                _settle(item.future, problem)
         self._writing = None
 
     async def _linger(self, seconds: float) -> None:
@@ -118,8 +125,8 @@ class Trail:
     async def _write(self, items: list[Item]) -> None:
         """Write a batch. What was not confirmed of the one before is written first, under the same keys."""
         by_tenant: dict[str, list[Record]] = {}
-        for tenant, records, _, _ in items:
-            by_tenant.setdefault(tenant, []).extend(records)
+        for item in items:
+            by_tenant.setdefault(item.tenant, []).extend(item.records)
         await self._settle()
         for tenant, together in by_tenant.items():
             key, id_ = await self.authenticator.key(tenant)
