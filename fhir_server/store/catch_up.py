@@ -14,9 +14,11 @@ from typing import Any, Final
 from bson.timestamp import Timestamp
 from pymongo import ASCENDING
 from pymongo.asynchronous.client_session import AsyncClientSession
+from pymongo.asynchronous.collection import AsyncCollection
 
 from fhir_server.store.changes import Change
 from fhir_server.store.database import HISTORY, Database, Document
+from fhir_server.store.documents import CODEC_OPTIONS
 from fhir_server.store.positions import Position
 
 PAGE: Final = 500
@@ -85,12 +87,17 @@ class CatchUp:
         self, name: str, since: datetime, limit: int, tenants: dict[str, list[str]], session: AsyncClientSession
     ) -> list[Document]:
         """Read a collection by its index on tenant and time."""
-        collection = self._database.collection(name)
+        collection = sealed(self._database, name)
         if name not in tenants:
             tenants[name] = await collection.distinct("t", session=session)
         condition: Document = {"t": {"$in": tenants[name]}, "u": {"$gte": since}}
         cursor = collection.find(condition, self._projection, session=session, limit=limit)
         return await cursor.sort([("u", ASCENDING), ("i", ASCENDING)]).batch_size(limit + 1).to_list()
+
+
+def sealed(database: Database, name: str) -> AsyncCollection[Document]:
+    """Return a collection whose encrypted values stay so, as those of a stream do: no key has to be known to tell a change."""
+    return database.collection(name).with_options(codec_options=CODEC_OPTIONS)
 
 
 def _after(time: Timestamp | None) -> Timestamp:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from pymongo.errors import PyMongoError
 
 from fhir_server.fhir.definitions import RESOURCE_TYPES
-from fhir_server.store.catch_up import CatchUp
+from fhir_server.store.catch_up import CatchUp, sealed
 from fhir_server.store.changes import Change, projection
 from fhir_server.store.database import HISTORY, Database, Document
 from fhir_server.store.positions import Position
@@ -178,7 +178,7 @@ class Feed:
         fields = {"d": 1, **{f"r.{name}": 1 for name in sorted(self._interest.elements)}}
         found: dict[tuple[str, str], Document] = {}
         for type_, keys in wanted.items():
-            cursor = self._database.collection(type_ + HISTORY).find({"_id": {"$in": keys}}, fields)
+            cursor = sealed(self._database, type_ + HISTORY).find({"_id": {"$in": keys}}, fields)
             found |= {(type_, document["_id"]): document async for document in cursor}
         return [_preceded(change, found.get((change.type, _key_before(change)))) for change in changes]
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from bson.binary import USER_DEFINED_SUBTYPE
 from bson.timestamp import Timestamp
 
 from fhir_server.config import Settings
@@ -21,6 +22,7 @@ from fhir_server.store.repository import Repository
 from fhir_server.store.versions import Version
 from fhir_server.store.writes import Unit, deletion, write
 
+SSN = "http://hl7.org/fhir/sid/us-ssn"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -118,6 +120,27 @@ async def test_the_elements_asked_for_come_along_and_no_others(store, repo):
 
     assert [one.elements for one in found] == [{"active": False}, {"active": True}, {}, {"active": True}]
     assert [one.previous for one in found] == [None, {"active": False}, {"active": True}, None]
+
+
+async def test_what_is_encrypted_is_told_as_it_is_stored_by_a_process_that_knows_no_key(store, tenant, client, settings):
+    """Behind, and as it comes; also of the version before."""
+    repo = repo_of(store, tenant)
+    patient = {"resourceType": "Patient", "identifier": [{"system": SSN, "value": "219-09-9999"}]}
+    interest = Interest(elements=frozenset({"identifier"}), previous=frozenset({"Patient"}))
+    for position in (Position(LONG_AGO), await start_of(store)):
+        version = None
+        for _ in range(2):
+            id_ = version.id if version else uuid.uuid4().hex
+            item = write(patient, {}, id_=id_, now=now(), method="PUT", previous=version, indexer=lambda _: {})
+            await repo.commit(Unit((item,)))
+            version = item.version
+        other = Database(client[store.mongodb.name], settings, lambda _: [])
+        found, _ = await told(other, position, f"{version.reference}/2", interest)
+        assert [one.kind for one in found[-2:]] == ["created", "updated"]
+        for elements in (found[-2].elements, found[-1].elements, found[-1].previous):
+            assert elements["identifier"][0]["system"] == SSN
+            assert elements["identifier"][0]["value"].subtype == USER_DEFINED_SUBTYPE
+            assert b"219" not in elements["identifier"][0]["value"]
 
 
 async def test_only_the_types_asked_for_are_told(store, repo):
