@@ -203,6 +203,14 @@ def test_workers_share_connections_evenly_are_counted_together_and_replaced(star
     server = start("--workers=2")
     workers = server.children("python")
     host, port = server.root.removeprefix("http://").split(":")
+
+    def both_serve() -> bool:
+        # The server is ready when one worker is; until the other is as well, all goes to the first.
+        with socket.create_connection((host, int(port))), socket.create_connection((host, int(port))):
+            time.sleep(0.1)
+            return all(served(worker, int(port)) for worker in workers)
+
+    until(both_serve)
     held = [socket.create_connection((host, int(port))) for _ in range(8)]
     until(lambda: sorted(served(worker, int(port)) for worker in workers) == [4, 4])
     for connection in held:
