@@ -32,7 +32,7 @@ SOMETHING: Final = 0.1
 NEAR: Final = 1.0
 CLOSE: Final = 0.75
 SURE: Final = 0.95
-"""What fits so well was typed without a slip; while there is room, words with two slips are tried for all else."""
+"""Names that fit so well were typed without a slip; while there is room, words with two slips are tried for all others."""
 ENOUGH: Final = 0.85
 """What fits so well is not surpassed by a word with two slips."""
 _TYPE: Final = "Patient"
@@ -109,7 +109,8 @@ class Finder:
 
     def _suffices(self, ranked: Sequence[Ranked], shown: int) -> bool:
         """Tell whether words with two slips would not change what is shown first."""
-        good = CLOSE if len(ranked) >= shown else SURE
+        typed = self.sought.typed
+        good = CLOSE if len(ranked) >= shown or typed.dates or typed.numbers else SURE
         if ranked and ranked[0].score >= good and ranked[0].document["i"] in self._near:
             return True
         return len(ranked) >= shown and ranked[shown - 1].score >= ENOUGH
